@@ -1,0 +1,1 @@
+"""The face of failstop: imports only."""

@@ -1,0 +1,1 @@
+"""What tests need: real servers that break on command, and doubles."""
