@@ -84,6 +84,9 @@ class CriticalError(Exception):
     default_code: ClassVar[ErrorCode] = ErrorCode.SYSTEM_FAILURE
     default_outcome: ClassVar[Outcome] = Outcome.UNKNOWN
 
+    action: str = "find the cause and remove it"
+    """What an operator does next, in a sentence; the diagnosis sets a better one."""
+
     def __init__(
         self,
         message: str,

@@ -1,0 +1,167 @@
+"""The frozen facts that observers get: what happened to the service, never what to do about it.
+
+Lives here: `Incident` and one dataclass an event, all immutable. Never here: behaviour, I/O, or
+anything that could hold a URL, an SQL text or a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from failstop.errors import ErrorCode
+
+__all__ = [
+    "AlertDelivered",
+    "AlertFailed",
+    "CheckResult",
+    "Checked",
+    "Event",
+    "FailureCounted",
+    "Halted",
+    "Incident",
+    "Listener",
+    "Recovering",
+    "RecoveryFailed",
+    "Reset",
+    "Tripped",
+    "Verified",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Why the service left NORMAL: the first cause, with the later ones counted.
+
+    `reason` is a few words for callers, `cause` one sentence for an operator and `action` what to
+    do next. `needs_person` is true where recovery may never be automatic.
+    """
+
+    incident_id: str
+    epoch: int
+    error_code: ErrorCode
+    kind: str
+    reason: str
+    cause: str
+    action: str
+    since: datetime
+    occurrences: int = 1
+    needs_person: bool = False
+    actor: str | None = None
+
+    @property
+    def is_halt(self) -> bool:
+        """True where a person stopped the service."""
+        return self.actor is not None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One piece of evidence: what a check found, when it ended, and how long it took (seconds)."""
+
+    name: str
+    is_passed: bool
+    detail: str
+    observed_at: datetime
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What every event carries."""
+
+    service: str
+    epoch: int
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Event):
+    """The first check round passed: the service went from STARTING to NORMAL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tripped(Event):
+    """The service entered fail-safe mode because of a failure."""
+
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class Halted(Event):
+    """A person stopped the service; `incident` is the open one where it was tripped already."""
+
+    incident: Incident
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCounted(Event):
+    """A further failure was counted with the open incident."""
+
+    incident: Incident
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Event):
+    """A check round ended."""
+
+    results: tuple[CheckResult, ...]
+
+    @property
+    def is_passed(self) -> bool:
+        """True where every check of the round passed."""
+        return all(result.is_passed for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovering(Event):
+    """The first check round after a trip passed."""
+
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryFailed(Event):
+    """A check failed while RECOVERING: back to FAIL_SAFE."""
+
+    incident: Incident
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reset(Event):
+    """Fail-safe mode was left; `actor` is None where recovery was proven and automatic.
+
+    `failed` names the checks that a forced reset overruled.
+    """
+
+    incident: Incident
+    actor: str | None
+    reason: str
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlertDelivered(Event):
+    """A sink took an alert."""
+
+    sink: str
+    action: str
+    incident_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFailed(Event):
+    """A sink did not take an alert; `error` is the class name of what it raised."""
+
+    sink: str
+    action: str
+    incident_id: str
+    error: str
+
+
+Listener = Callable[[Event], None]

@@ -1,0 +1,65 @@
+"""How recovery is proven, checked at construction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from failstop.errors import ConfigurationError
+
+__all__ = ["CheckFunction", "Recovery", "require_seconds"]
+
+CheckFunction = Callable[[], bool | Awaitable[bool]]
+"""Passes by returning True; anything else returned, and anything raised, is a failed check."""
+
+
+def require_seconds(name: str, value: object) -> float:
+    """Return `value` as seconds.
+
+    Raises:
+        ConfigurationError: it is not a finite number above zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name} must be a finite number of seconds above zero")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How fail-safe mode is left.
+
+    Args:
+        mode: "automatic" leaves it when everything is proven, "manual" waits for a person.
+        probe_interval: seconds between two check rounds, in every state.
+        consecutive: rounds that must pass in a row.
+        checks: the user's own checks, made in every round while the service is not NORMAL.
+
+    Raises:
+        ConfigurationError: a setting is out of its range.
+    """
+
+    mode: Literal["automatic", "manual"] = "automatic"
+    probe_interval: float = 1.0
+    consecutive: int = 3
+    checks: Sequence[CheckFunction] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("automatic", "manual"):
+            raise ConfigurationError(f"recovery mode {self.mode!r} is neither automatic nor manual")
+        require_seconds("probe_interval", self.probe_interval)
+        if isinstance(self.consecutive, bool) or not isinstance(self.consecutive, int):
+            raise ConfigurationError("consecutive must be a whole number of rounds")
+        if self.consecutive < 1:
+            raise ConfigurationError("consecutive must be at least 1")
+        if not all(callable(check) for check in self.checks):
+            raise ConfigurationError("every one of checks must be callable")
+        object.__setattr__(self, "checks", tuple(self.checks))
+
+    @property
+    def is_automatic(self) -> bool:
+        """True where no person is needed once everything is proven."""
+        return self.mode == "automatic"

@@ -1,0 +1,167 @@
+"""The report: what people and machines may know of a service, and what a reset would do.
+
+Values only: assembled from what was observed, never by asking a dependency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from failstop._latch import State
+from failstop.events import CheckResult, Incident
+
+__all__ = ["ResetPlan", "SystemStatus", "timestamp"]
+
+WORDS = {
+    State.STARTING: "recovering",
+    State.NORMAL: "operational",
+    State.FAIL_SAFE: "critical",
+    State.RECOVERING: "recovering",
+    State.CLOSED: "critical",
+}
+
+
+def timestamp(moment: datetime) -> str:
+    """Return `moment` as RFC 3339 in UTC with milliseconds, such as 2026-01-01T00:00:00.000Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPlan:
+    """What a reset would check and release, as seen at `epoch`.
+
+    `missing` names the checks that failed; a reset without `force=True` is refused while there
+    are any.
+    """
+
+    epoch: int
+    state: State
+    incident: Incident | None
+    checks: tuple[CheckResult, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def is_allowed(self) -> bool:
+        """True where a reset by a person would be taken without force."""
+        return self.state in (State.FAIL_SAFE, State.RECOVERING) and not self.missing
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """What a service says of itself; every observation with its age, in seconds."""
+
+    service: str
+    noun: str
+    state: State
+    epoch: int
+    incident: Incident | None
+    checks: tuple[CheckResult, ...]
+    databases: tuple[str, ...]
+    is_automatic: bool
+    is_durable: bool
+    alerts_pending: int
+    alerts_error: str | None
+    age: float | None
+    is_fresh: bool
+    observed_at: datetime | None
+
+    @property
+    def is_operational(self) -> bool:
+        """True only in NORMAL with a fresh observation in which every check passed."""
+        return self.state is State.NORMAL and not self.reasons
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not safe to trade, empty where it is."""
+        found = []
+        if self.state is not State.NORMAL:
+            found.append(f"the state is {self.state}")
+        if self.incident is not None:
+            found.append(self.incident.cause)
+        if not self.is_fresh:
+            found.append("the last observation is too old or missing")
+        found += [f"check {check.name} failed" for check in self.checks if not check.is_passed]
+        return tuple(found)
+
+    @property
+    def message(self) -> str:
+        """One sentence for people."""
+        if self.is_operational:
+            return f"{self.noun} operational."
+        if self.state is State.RECOVERING:
+            return f"{self.noun} recovering: operations stay suspended until recovery is proven."
+        return "Operations suspended for safety."
+
+    @property
+    def recommendations(self) -> tuple[str, ...]:
+        """What to do next, in order."""
+        advice: list[str] = []
+        if self.incident is not None:
+            advice.append(self.incident.action)
+            by_person = self.incident.needs_person or not self.is_automatic
+            advice.append(
+                "reset with actor and reason when the checks pass"
+                if by_person
+                else "nothing more: operations resume when recovery is proven"
+            )
+        if not self.is_durable:
+            advice.append("give the FailSafe a store: this state is lost when the process ends")
+        return tuple(advice)
+
+    def database(self, name: str | None = None) -> dict[str, Any]:
+        """Return what was last observed of a database, by default the first one."""
+        wanted = name if name is not None else next(iter(self.databases), None)
+        check = next((each for each in self.checks if each.name == wanted), None)
+        if check is None or self.age is None:
+            return {"name": wanted, "status": "unknown", "latencySeconds": None, "ageSeconds": None}
+        word = "up" if check.is_passed else "down"
+        return {
+            "name": wanted,
+            "status": word if self.is_fresh else "unknown",
+            "latencySeconds": round(check.duration, 6),
+            "observedAt": timestamp(check.observed_at),
+            "ageSeconds": round(self.age, 3),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON's types, in the words of the status endpoint."""
+        is_operational = self.is_operational
+        word = WORDS[self.state]
+        return {
+            "service": self.service,
+            "status": "critical" if word == "operational" and not is_operational else word,
+            "failSafeMode": self._fail_safe_mode(),
+            "message": self.message,
+            "tradingSafety": {"safe": is_operational, "reasons": list(self.reasons)},
+            "database": self.database(),
+            "checks": [self._check(check) for check in self.checks],
+            "alerts": {"pending": self.alerts_pending, "lastError": self.alerts_error},
+            "recommendations": list(self.recommendations),
+            "store": {"durable": self.is_durable},
+            "observedAt": timestamp(self.observed_at) if self.observed_at else None,
+            "ageSeconds": round(self.age, 3) if self.age is not None else None,
+        }
+
+    def _fail_safe_mode(self) -> dict[str, Any]:
+        incident = self.incident
+        return {
+            "active": self.state is not State.NORMAL,
+            "state": self.state.value,
+            "reason": incident.reason if incident else None,
+            "since": timestamp(incident.since) if incident else None,
+            "incidentId": incident.incident_id if incident else None,
+            "epoch": self.epoch,
+        }
+
+    def _check(self, check: CheckResult) -> dict[str, Any]:
+        age = (datetime.now(UTC) - check.observed_at).total_seconds()
+        return {
+            "name": check.name,
+            "status": "pass" if check.is_passed else "fail",
+            "detail": check.detail,
+            "observedAt": timestamp(check.observed_at),
+            "ageSeconds": round(max(age, 0.0), 3),
+            "latencySeconds": round(check.duration, 6),
+        }
