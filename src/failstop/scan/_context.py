@@ -1,0 +1,498 @@
+"""What the rules ask of one module: its attempts, endpoints, transactions and callers.
+
+Lives here: facts shared by several rules, each worked out once. Never here: a finding's verdict.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from failstop.scan import _vocabulary as words
+from failstop.scan._catching import Catch, catch_of_types, may_raise, reaching
+from failstop.scan._database import STRONG, Databases, Touch, statements_in, union
+from failstop.scan._finding import Confidence, Finding
+from failstop.scan._flow import Flow, Path
+from failstop.scan._model import (
+    Block,
+    Function,
+    Module,
+    calls_in,
+    dotted,
+    last_part,
+    own_expressions,
+    strings_in,
+)
+from failstop.scan._values import Value
+from failstop.scan._vocabulary import Effect
+
+__all__ = ["Attempt", "Context"]
+
+_IDLE = Effect.CLOSE | Effect.ROLLBACK
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A block that touches a database, and the handler (or `suppress`) that can take its failure."""
+
+    context: Context
+    function: Function
+    statement: ast.Try | ast.With | ast.AsyncWith
+    handler: ast.ExceptHandler | None
+    catch: Catch
+    touches: list[Touch]
+    _paths: list[Path] | None = field(default=None)
+
+    @property
+    def body(self) -> Block:
+        """The guarded block."""
+        return self.statement.body
+
+    @property
+    def answer(self) -> Block:
+        """The handler's block; empty for `suppress`."""
+        return self.handler.body if self.handler else []
+
+    @property
+    def effect(self) -> Effect:
+        """All that the block does to the database."""
+        return union(self.touches)
+
+    @property
+    def strength(self) -> int:
+        """How sure it is that the block touches a database: 3, 2 or 1."""
+        return max((t.strength for t in self.touches if not t.effect & _IDLE), default=0)
+
+    @property
+    def source(self) -> Touch:
+        """The touch that a reader would point at."""
+        busy = [t for t in self.touches if not t.effect & _IDLE] or self.touches
+        return max(busy, key=lambda touch: (touch.strength, -touch.node.lineno))
+
+    @property
+    def line(self) -> int:
+        """Where a finding on this handler stands."""
+        return self.handler.lineno if self.handler else self.statement.lineno
+
+    @property
+    def end_line(self) -> int:
+        """The last line of the handler, or of the `with`'s head."""
+        if self.handler:
+            return self.handler.end_lineno or self.handler.lineno
+        return self.statement.lineno
+
+    @property
+    def paths(self) -> list[Path]:
+        """The ways from the handler to the ends of the function."""
+        if self._paths is None:
+            flow = Flow(self.function.module, self.function, self.context.databases)
+            if isinstance(self.statement, ast.Try) and self.handler:
+                self._paths = flow.from_handler(self.statement, self.handler)
+            elif isinstance(self.statement, (ast.With, ast.AsyncWith)):
+                self._paths = flow.from_suppress(self.statement)
+            else:
+                self._paths = []
+        return self._paths
+
+    @property
+    def is_cleanup(self) -> bool:
+        """True for the closing of things at the end of their life."""
+        effects = [t.effect for t in self.touches]
+        if all(effect & _IDLE or effect == Effect.TOUCH for effect in effects):
+            return all(not self._runs_statement(t) for t in self.touches)
+        named = bool(words.SHUTDOWN.search(self.function.name)) and not self.function.is_module
+        return named and not union(self.touches) & (Effect.WRITE | Effect.COMMIT | Effect.READ)
+
+    @staticmethod
+    def _runs_statement(touch: Touch) -> bool:
+        name = getattr(touch.node.func, "attr", "")
+        return touch.effect == Effect.TOUCH and name.startswith(("execute", "cursor", "prepare"))
+
+    def flow_to(self, end: str) -> tuple[str, ...]:
+        """The way of the data, for a finding."""
+        source = self.source
+        said = f"{show(source.node)} (line {source.node.lineno})"
+        return said, f"{self.catch.text} (line {self.line})", end
+
+
+class Context:
+    """One module as the rules see it."""
+
+    def __init__(self, module: Module, name: str) -> None:
+        self.module = module
+        self.name = name
+        self.databases = Databases(module)
+        self._commits: dict[int, list[Touch]] = {}
+
+    @cached_property
+    def is_test(self) -> bool:
+        """True for test code, by its path below the scanned root."""
+        path = PurePosixPath(self.name)
+        stem = path.name
+        if stem.startswith("test_") or stem.endswith("_test.py") or stem == "conftest.py":
+            return True
+        return any(part in ("tests", "test", "testing", "fixtures") for part in path.parts[:-1])
+
+    @cached_property
+    def uses_failstop(self) -> bool:
+        """True where the module imports failstop."""
+        return self.module.uses("failstop")
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        """Every handler that a failure of a database can reach."""
+        return [
+            attempt
+            for function in self.module.functions
+            for attempt in (*self._handlers(function), *self._suppressions(function))
+        ]
+
+    def _handlers(self, function: Function) -> Iterator[Attempt]:
+        for statement in function.tries:
+            touches: list[Touch] | None = None
+            for handler in statement.handlers:
+                catch = reaching(statement, handler, self.module)
+                if catch is None or (catch.reach == "network" and not self._is_network_driver):
+                    continue
+                if touches is None:
+                    touches = list(self.databases.escaping(statement.body, function))
+                if touches:
+                    yield Attempt(self, function, statement, handler, catch, touches)
+
+    @cached_property
+    def _is_network_driver(self) -> bool:
+        """Asynchronous drivers raise OSError and TimeoutError as they come."""
+        return self.module.uses("asyncpg", "databases", "psycopg_pool", "aiomysql")
+
+    def _suppressions(self, function: Function) -> Iterator[Attempt]:
+        for statement in function.withs:
+            for item in statement.items:
+                call = item.context_expr
+                if not isinstance(call, ast.Call) or last_part(dotted(call.func)) != "suppress":
+                    continue
+                catch = catch_of_types(call.args, self.module)
+                touches = list(self.databases.escaping(statement.body, function))
+                if touches and (catch.is_database or catch.reach == "critical"):
+                    yield Attempt(self, function, statement, None, catch, touches)
+
+    # Endpoints
+
+    def route_of(self, function: Function) -> str | None:
+        """The path that a function serves, empty where unknown, None for no endpoint."""
+        for decorator in function.decorators:
+            call = decorator if isinstance(decorator, ast.Call) else None
+            target = call.func if call else decorator
+            name = last_part(dotted(target)) or getattr(target, "attr", "")
+            if isinstance(target, ast.Attribute) and name in words.ROUTE_METHODS:
+                first = next(iter(call.args), None) if call else None
+                is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
+                return str(first.value) if is_text and isinstance(first, ast.Constant) else ""
+            if name in (
+                "api_view",
+                "require_http_methods",
+                "require_GET",
+                "require_POST",
+                "action",
+                "csrf_exempt",
+                "login_required",
+                "view_config",
+            ):
+                return ""
+        if function.cls is not None and function.name in (
+            "get",
+            "post",
+            "put",
+            "patch",
+            "delete",
+            "list",
+            "retrieve",
+            "create",
+        ):
+            views = ("View", "Resource", "Handler", "ViewSet", "MethodView", "Endpoint")
+            if any(base.endswith(views) for base in function.cls.bases):
+                return ""
+        first_arg = next(iter(function.parameters()), None)
+        if first_arg is not None and first_arg.arg == "request" and self.module.uses("django"):
+            return ""
+        return None
+
+    def is_health(self, function: Function) -> bool:
+        """True for a health, readiness or status answer."""
+        if function.is_module:
+            return False
+        route = self.route_of(function)
+        if route:
+            return bool(words.HEALTH_PATH.search(route)) or (
+                bool(words.HEALTH_NAME.search(function.name)) and "{" not in route
+            )
+        if words.HEALTH_NAME.search(function.name):
+            return True
+        return route is not None and bool(words.STATUS_NAME.match(function.name))
+
+    # Transactions
+
+    def transaction_over(self, statement: ast.stmt) -> ast.With | ast.AsyncWith | None:
+        """The innermost `with` over a statement that commits when it is left."""
+        function = self.module.owner.get(id(statement))
+        for parent, place in self.module.ancestors(statement):
+            if place.part != "body" or not isinstance(parent, (ast.With, ast.AsyncWith)):
+                continue
+            if function and any(
+                self.commits_at_exit(i.context_expr, function) for i in parent.items
+            ):
+                return parent
+        return None
+
+    def is_atomic(self, function: Function) -> bool:
+        """True for a function whose decorator makes it one transaction."""
+        for decorator in function.decorators:
+            target = decorator.func if isinstance(decorator, ast.Call) else decorator
+            name = self.module.name_of(target)
+            if last_part(name) in ("atomic", "transactional", "commit_on_success", "db_session"):
+                return True
+        return False
+
+    def commits_at_exit(self, node: ast.expr, function: Function) -> bool:
+        """True for a context manager that commits when its block ends well."""
+        module, databases = self.module, self.databases
+        name = module.name_of(node.func if isinstance(node, ast.Call) else node)
+        if name in ("django.db.transaction.atomic", "django.db.transaction.atomic.__call__"):
+            return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            kind = databases.kind_of(node.func.value, function)
+            method = node.func.attr
+            if kind is not None and method in (
+                "begin",
+                "transaction",
+                "atomic",
+                "start_transaction",
+            ):
+                return kind.name in (
+                    "engine",
+                    "session",
+                    "connection",
+                    "factory",
+                    "database",
+                    "guarded",
+                    "pool",
+                )
+            if method == "connection" and kind is not None and kind.name == "pool":
+                return module.uses("psycopg_pool")
+            if kind is not None and kind.name == "guarded" and method == "session":
+                return True
+        if isinstance(node, ast.Call):
+            callee = module.callee(node, function)
+            if callee is not None:
+                return self._manager_commits(callee)
+            if name in (
+                "psycopg.connect",
+                "psycopg2.connect",
+                "sqlite3.connect",
+                "psycopg.AsyncConnection.connect",
+            ):
+                return True
+            return bool(words.TRANSACTION_GIVERS.match(last_part(name)))
+        kind = databases.kind_of(node, function)
+        in_process = module.uses("psycopg", "psycopg2", "sqlite3")
+        return kind is not None and kind.name == "connection" and in_process
+
+    def _manager_commits(self, function: Function) -> bool:
+        """True for a local generator context manager that commits after its yield."""
+        seen_yield = False
+        for statement in statements_in(function.body):
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Yield):
+                seen_yield = True
+            if seen_yield and any(
+                t.effect & Effect.COMMIT for t in self.databases.touches_of(statement, function)
+            ):
+                return True
+            if (
+                seen_yield is False
+                and isinstance(statement, (ast.With, ast.AsyncWith))
+                and any(
+                    self.commits_at_exit(item.context_expr, function) for item in statement.items
+                )
+                and any(
+                    isinstance(s, ast.Expr) and isinstance(s.value, ast.Yield)
+                    for s in statements_in(statement.body)
+                )
+            ):
+                return True
+        return False
+
+    def commits(self, block: Block, function: Function, depth: int = 4) -> list[Touch]:
+        """The touches of a block that commit something, through functions of this module."""
+        found: list[Touch] = []
+        for statement in statements_in(block):
+            for touch in self.databases.touches_of(statement, function):
+                commits = touch.effect & (Effect.COMMIT | Effect.AUTOCOMMIT)
+                if commits and touch.via is None:
+                    found.append(touch)
+            if isinstance(statement, (ast.With, ast.AsyncWith)):
+                found.extend(self._exit_commit(statement, function))
+            for call in self.databases.calls(statement):
+                callee = self.module.callee(call, function) if depth else None
+                if callee is not None:
+                    inner = self._commits_of(callee, depth)
+                    found.extend(Touch(call, t.effect, t.strength, t.kind, callee) for t in inner)
+        return found
+
+    def _commits_of(self, function: Function, depth: int) -> list[Touch]:
+        known = self._commits.get(id(function))
+        if known is None:
+            self._commits[id(function)] = []
+            known = self.commits(function.body, function, depth - 1)
+            if not known and self.is_atomic(function):
+                known = [
+                    t
+                    for t in self.databases.within(function.body, function)
+                    if t.effect & Effect.WRITE
+                ]
+            self._commits[id(function)] = known
+        return known
+
+    def _exit_commit(
+        self, statement: ast.With | ast.AsyncWith, function: Function
+    ) -> Iterator[Touch]:
+        for item in statement.items:
+            call = item.context_expr
+            if not self.commits_at_exit(call, function):
+                continue
+            inside = list(self.databases.within(statement.body, function))
+            writes = [t for t in inside if t.effect & (Effect.WRITE | Effect.UPSERT)]
+            if writes:
+                strength = max(t.strength for t in writes)
+                node = call if isinstance(call, ast.Call) else writes[0].node
+                yield Touch(node, Effect.COMMIT | Effect.WRITE, strength, "transaction")
+
+    def is_idempotent(self, block: Block, function: Function, depth: int = 3) -> bool:
+        """True where the writes of a block carry a key that makes a repetition harmless."""
+        for statement in statements_in(block):
+            for expression in own_expressions(statement):
+                if _has_key(expression):
+                    return True
+            for touch in self.databases.touches_of(statement, function):
+                if touch.effect & Effect.UPSERT:
+                    return True
+            for call in self.databases.calls(statement) if depth else ():
+                callee = self.module.callee(call, function)
+                if (
+                    callee
+                    and callee is not function
+                    and self.is_idempotent(callee.body, callee, depth - 1)
+                ):
+                    return True
+        return False
+
+    # Callers
+
+    @cached_property
+    def call_sites(self) -> dict[int, list[tuple[Function, ast.stmt, ast.Call]]]:
+        """Where each function of this module is called in this module."""
+        sites: dict[int, list[tuple[Function, ast.stmt, ast.Call]]] = {}
+        names = {f.name for f in self.module.functions}
+        for function in self.module.functions:
+            for statement in function.statements():
+                for call in self.databases.calls(statement):
+                    if last_part(dotted(call.func)) not in names:
+                        continue
+                    callee = self.module.callee(call, function)
+                    if callee is not None:
+                        sites.setdefault(id(callee), []).append((function, statement, call))
+        return sites
+
+    def callers(self, function: Function) -> list[tuple[Function, ast.stmt, ast.Call]]:
+        """The call sites of a function in this module."""
+        return self.call_sites.get(id(function), [])
+
+    # Findings
+
+    def finding(
+        self,
+        rule: str,
+        node: ast.AST,
+        confidence: Confidence,
+        message: str,
+        *,
+        flow: tuple[str, ...] = (),
+        line: int | None = None,
+        end_line: int | None = None,
+    ) -> Finding:
+        """A finding at a node of this module; in test code it is low."""
+        if self.is_test:
+            confidence = Confidence.LOW
+        start = line or getattr(node, "lineno", 1)
+        end = end_line or getattr(node, "end_lineno", start) or start
+        function = self.module.owner.get(id(node))
+        return Finding(
+            self.name,
+            start,
+            max(start, end),
+            rule,
+            confidence,
+            message,
+            flow,
+            getattr(node, "col_offset", 0) + 1,
+            function.qualname if function else "",
+        )
+
+
+def _has_key(expression: ast.AST) -> bool:
+    for call in calls_in(expression):
+        for keyword in call.keywords:
+            if keyword.arg and (words.IDEMPOTENT.search(keyword.arg) or keyword.arg == "key"):
+                return True
+        if words.IDEMPOTENT.search(last_part(dotted(call.func)) or getattr(call.func, "attr", "")):
+            return True
+    return any(words.IDEMPOTENT.search(text) for text in strings_in(expression))
+
+
+def show(node: ast.AST) -> str:
+    """A call as a reader would name it, without its arguments: they may hold secrets."""
+    if isinstance(node, ast.Call):
+        parts: list[str] = []
+        func: ast.AST = node.func
+        while True:
+            if isinstance(func, ast.Attribute):
+                parts.append(func.attr)
+                func = func.value
+            elif isinstance(func, ast.Call):
+                func = func.func
+            elif isinstance(func, (ast.Await, ast.Subscript)):
+                func = func.value
+            else:
+                break
+        head = func.id if isinstance(func, ast.Name) else "…"
+        return ".".join([head, *reversed(parts)]) + "(…)"
+    return dotted(node) or type(node).__name__.lower()
+
+
+def confidence_of(strength: int, *, explicit: bool = False) -> Confidence:
+    """High where the database is certain, medium where only a name says so."""
+    if strength >= STRONG or (strength == STRONG - 1 and explicit):
+        return Confidence.HIGH
+    return Confidence.MEDIUM if strength >= STRONG - 1 else Confidence.LOW
+
+
+def reports(path: Path) -> bool:
+    """True for a way that ends in a failure the caller can see."""
+    if path.end == "raise":
+        return path.value.sort != "fact"
+    return path.end == "return" and path.value.sort in ("failure", "reported", "refused", "error")
+
+
+def worst(values: list[Value], order: tuple[str, ...]) -> Value | None:
+    """The value whose sort comes first in an order."""
+    for sort in order:
+        for value in values:
+            if value.sort == sort:
+                return value
+    return None
+
+
+def raises_again(block: Block) -> bool:
+    """True where the block's last statement is a raise."""
+    return may_raise(block)

@@ -1,0 +1,207 @@
+"""From paths to findings: one source, one file, a whole tree; in parallel and cached.
+
+Lives here: the order of the steps and the precedence of rules. Never here: a rule, or output.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from failstop.scan import _source
+from failstop.scan._cache import Cache
+from failstop.scan._context import Context
+from failstop.scan._files import Source, discover
+from failstop.scan._finding import PRECEDENCE, Finding
+from failstop.scan._model import Module
+from failstop.scan._settings import Settings
+from failstop.scan.rules import FINDERS
+
+__all__ = ["FileResult", "Report", "scan_paths", "scan_source"]
+
+_PARALLEL_FROM = 60
+_RANK = {rule: index for index, rule in enumerate(PRECEDENCE)}
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What one file gave: findings, or the word why it was skipped."""
+
+    path: str
+    findings: tuple[Finding, ...] = ()
+    skipped: str = ""
+    lines: int = 0
+    allowed: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a scan gave, sorted by path and line."""
+
+    findings: list[Finding] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    files: int = 0
+    lines: int = 0
+    allowed: int = 0
+    known: int = 0
+
+    def add(self, result: FileResult) -> None:
+        """Take one file's result in."""
+        self.files += 1
+        self.lines += result.lines
+        self.allowed += result.allowed
+        self.findings.extend(result.findings)
+        if result.skipped:
+            self.skipped.append((result.path, result.skipped))
+
+
+def scan_source(
+    text: str, name: str = "<source>", *, root_name: str | None = None
+) -> list[Finding]:
+    """The findings of one source text, all confidences, sorted by line.
+
+    Args:
+        text: the source of a module.
+        name: the path that the findings carry.
+        root_name: the path below the scanned root, which says whether this is test code.
+
+    Raises:
+        Skipped: the text is not Python.
+    """
+    findings, _ = _scan_text(text, name, root_name or name)
+    return findings
+
+
+def _scan_text(text: str, name: str, root_name: str) -> tuple[list[Finding], int]:
+    module = Module(name, text, _source.parse(text, name))
+    context = Context(module, root_name)
+    found = [each for finder in FINDERS.values() for each in finder(context)]
+    kept = _first_by_precedence(found)
+    return _allowed(_named(kept, text, name), text)
+
+
+def _first_by_precedence(findings: list[Finding]) -> list[Finding]:
+    """One finding a place: the first in the order of precedence, shown ones before hidden ones."""
+    best: dict[int, Finding] = {}
+    for each in findings:
+        other = best.get(each.line)
+        if other is None or _order(each) < _order(other):
+            best[each.line] = each
+    return sorted(best.values(), key=lambda each: (each.line, each.rule))
+
+
+def _order(finding: Finding) -> tuple[int, int]:
+    is_hidden = finding.confidence.rank == 1
+    return int(is_hidden), _RANK[finding.rule]
+
+
+def _named(findings: list[Finding], text: str, name: str) -> list[Finding]:
+    lines = text.split("\n")
+    seen: dict[tuple[str, str, str], int] = {}
+    named = []
+    for each in findings:
+        code = lines[each.line - 1] if each.line <= len(lines) else ""
+        key = (each.rule, each.symbol, code.strip())
+        seen[key] = seen.get(key, 0) + 1
+        mark = _source.fingerprint(each.rule, each.symbol, code, seen[key])
+        named.append(replace(each, path=name, fingerprint=mark))
+    return named
+
+
+def _allowed(findings: list[Finding], text: str) -> tuple[list[Finding], int]:
+    """The findings without those that a comment with a reason allows."""
+    comments = _source.allowances(text)
+    kept: list[Finding] = []
+    for each in findings:
+        comment = comments.get(each.line)
+        if comment is None or each.rule not in comment.rules:
+            kept.append(each)
+        elif not comment.reason:
+            told = f"{each.message} (the allow comment in line {comment.line} has no reason)"
+            kept.append(replace(each, message=told))
+    return kept, len(findings) - len(kept)
+
+
+def scan_file(source: Source, root: str = "") -> FileResult:
+    """The result of one file; whatever is wrong with it becomes a word, never a traceback."""
+    try:
+        data = Path(source.path).read_bytes()
+    except OSError as error:
+        return FileResult(source.name, skipped=f"unreadable ({type(error).__name__})")
+    return scan_bytes(data, source)
+
+
+def scan_bytes(data: bytes, source: Source) -> FileResult:
+    """The result of one file's bytes."""
+    lines = data.count(b"\n") + 1
+    try:
+        text = _source.decode(data)
+        if not _source.can_matter(data):
+            return FileResult(source.name, lines=lines)
+        findings, allowed = _scan_text(text, source.name, source.below)
+    except _source.Skipped as word:
+        return FileResult(source.name, skipped=str(word), lines=lines)
+    except RecursionError:
+        return FileResult(source.name, skipped="nested too deeply", lines=lines)
+    return FileResult(source.name, tuple(findings), lines=lines, allowed=allowed)
+
+
+def scan_paths(
+    paths: Iterable[str | os.PathLike[str]],
+    settings: Settings | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """The findings of all Python files below the paths, all confidences.
+
+    Args:
+        paths: files and directories.
+        settings: what to leave out, how many processes, the cache; the defaults where None.
+        progress: called with files done and files in all.
+
+    Raises:
+        ConfigurationError: a path does not exist.
+    """
+    chosen = settings or Settings()
+    found = discover([os.fspath(path) for path in paths], chosen)
+    report = Report(skipped=list(found.skipped))
+    cache = Cache.open(chosen.cache)
+    done = 0
+    for result in _results(found.sources, chosen, cache):
+        done += 1
+        report.add(result)
+        if progress is not None:
+            progress(done, len(found.sources))
+    cache.close()
+    report.findings = sorted(
+        (each for each in report.findings if each.rule in chosen.rules),
+        key=lambda each: (each.path, each.line, each.rule),
+    )
+    return report
+
+
+def _results(sources: list[Source], settings: Settings, cache: Cache) -> Iterator[FileResult]:
+    """One result a file: from the cache where the bytes are known, else worked out."""
+    fresh: list[Source] = []
+    for source in sources:
+        known = cache.get(source)
+        if known is None:
+            fresh.append(source)
+        else:
+            yield known
+    for source, result in zip(fresh, _worked(fresh, settings), strict=True):
+        cache.put(source, result)
+        yield result
+
+
+def _worked(sources: list[Source], settings: Settings) -> Iterator[FileResult]:
+    workers = settings.processes or os.cpu_count() or 1
+    if workers == 1 or len(sources) < _PARALLEL_FROM:
+        yield from map(scan_file, sources)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(scan_file, sources, chunksize=16)
