@@ -4,6 +4,8 @@ Lives here: kinds of objects (session, connection, cursor, …) as imports, anno
 and names tell them, and the touches of statements and functions. Never here: handlers.
 """
 
+# ruff: noqa: SIM905 - long lists of words read better as text
+
 from __future__ import annotations
 
 import ast
@@ -43,6 +45,11 @@ _DATABASE_KINDS = frozenset(
         "supabase",
         "mysql_extension",
     }
+)
+_ASIDE = frozenset(
+    "print isinstance hasattr getattr setattr closing aclosing append add len str repr id type info "
+    "debug warning error exception list set dict close next override partial bool callable "
+    "iscoroutine gather put isawaitable super".split()
 )
 _FOREIGN = frozenset({"http", "cache", "cloud", "memory", "other", "smtp", "flask_session"})
 
@@ -126,7 +133,28 @@ class Databases:
                 return passed
             if direct and direct.strength < STRONG:
                 return []
+        if direct is None and callee is None:
+            given = self._given(call, function)
+            return [given] if given else []
         return [direct] if direct else []
+
+    def _given(self, call: ast.Call, function: Function) -> Touch | None:
+        """A call that is given a session, connection or cursor touches its database."""
+        name = last_part(dotted(call.func)) or getattr(call.func, "attr", "")
+        if not name or name[:1].isupper() or name in _ASIDE or words.SHUTDOWN.search(name):
+            return None
+        for argument in (*call.args, *(k.value for k in call.keywords)):
+            if not isinstance(argument, (ast.Name, ast.Attribute)):
+                continue
+            kind = self.kind_of(argument, function)
+            if kind is not None and kind.name in ("session", "connection", "cursor"):
+                if kind.name == "connection" and kind.strength < STRONG:
+                    continue
+                effect = verb_effect(name)
+                if effect is None:
+                    effect = Effect.READ
+                return Touch(call, effect & ~Effect.AUTOCOMMIT, FAIR, "given")
+        return None
 
     def summary(self, function: Function) -> list[Touch]:
         """The touches of a function that may raise out of it (those it swallows do not count)."""
@@ -243,6 +271,9 @@ class Databases:
             return Touch(call, Effect.BEGIN, kind.strength, "session")
         if kind.name == "session" and method == "exec":
             return Touch(call, Effect.READ, kind.strength, "session")
+        session_like = self._session_like(call, method) if kind.name == "database" else None
+        if session_like is not None:
+            return Touch(call, session_like, STRONG, "session")
         if kind.name in ("database", "repository"):
             return self._by_verb(call, method, min(kind.strength, FAIR), kind.name)
         if kind.name == "supabase" and method == "execute":
@@ -255,6 +286,20 @@ class Databases:
         first = call.args[0] if call.args else None
         name = last_part(dotted(first)) if first is not None else ""
         return kind.strength == STRONG or (name[:1].isupper() and len(call.args) > 1)
+
+    def _session_like(self, call: ast.Call, method: str) -> Effect | None:
+        """`db.query(User)`, `db.commit()`: what is called db here is a session."""
+        first = call.args[0] if call.args else None
+        if method == "query":
+            name = last_part(dotted(first)) if first is not None else ""
+            named = name[:1].isupper() or (
+                first is not None and "." in dotted(first) and dotted(first)[:1].isupper()
+            )
+            return Effect.READ if named or isinstance(first, ast.Call) else None
+        if method in ("commit", "rollback", "flush", "scalars", "scalar", "add_all", "refresh"):
+            return words.METHODS["session"][method]
+        is_add = method in ("add", "delete") and len(call.args) == 1 and not call.keywords
+        return Effect.WRITE if is_add and isinstance(first, (ast.Name, ast.Call)) else None
 
     def _by_verb(self, call: ast.Call, method: str, strength: int, kind: str) -> Touch | None:
         """What the name of a method of a database wrapper says."""
@@ -491,6 +536,9 @@ class Databases:
         if isinstance(node, ast.BoolOp):
             return next(filter(None, (self.kind_of(v, function) for v in node.values)), None)
         name = dotted(node)
+        if isinstance(node, ast.Attribute) and node.attr in ("query", "objects"):
+            if last_part(dotted(node.value))[:1].isupper():
+                return Kind("query", STRONG)
         return self._kind_of_name(name, function) if name else None
 
     def _kind_of_call(self, node: ast.Call, function: Function) -> Kind | None:
@@ -520,6 +568,8 @@ class Databases:
                 derived = words.DERIVED.get((receiver.name, func.attr))
                 if derived:
                     return Kind(derived, receiver.strength)
+                if receiver.name == "query" and func.attr not in ("first", "get", "one", "count"):
+                    return receiver
                 if receiver.name in _FOREIGN:
                     return receiver
         receiver = self.kind_of(func, function)

@@ -95,8 +95,8 @@ def _first_by_precedence(findings: list[Finding]) -> list[Finding]:
 
 
 def _order(finding: Finding) -> tuple[int, int]:
-    is_hidden = finding.confidence.rank == 1
-    return int(is_hidden), _RANK[finding.rule]
+    """A rule that surely fits comes before one that may; among equals the precedence decides."""
+    return -finding.confidence.rank, _RANK[finding.rule]
 
 
 def _named(findings: list[Finding], text: str, name: str) -> list[Finding]:

@@ -33,6 +33,12 @@ _STATUS_WORDS = {
     "UNPROCESSABLE_ENTITY": 422,
     "ACCEPTED": 202,
 }
+_PERMISSION = re.compile(
+    r"^(success|ok|healthy|allowed|allow|approved|authorized|authenticated|valid|passed|safe|enabled|"
+    r"connected|available|can_\w+|is_(valid|allowed|safe|open|ok|healthy|active|tradeable)|"
+    r"should_\w+|market_open|proceed)$",
+    re.IGNORECASE,
+)
 _STATUS_CLASSES = {
     "HttpResponseServerError": 500,
     "HttpResponseNotFound": 404,
@@ -275,8 +281,8 @@ class Reader:
     def _claims_success(key: str, node: ast.expr) -> bool:
         if not isinstance(node, ast.Constant):
             return False
-        if key.lower() in ("success", "ok", "healthy"):
-            return node.value is True
+        if node.value is True and _PERMISSION.search(key):
+            return True
         return key.lower() in ("status", "result", "state") and bool(
             isinstance(node.value, str) and words.SUCCESS_TEXT.match(node.value)
         )

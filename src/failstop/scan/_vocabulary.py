@@ -321,7 +321,7 @@ GIVERS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            r"^(Async)?SessionLocal$|^(Async)?Session(Factory|Maker)?$|^Local(Async)?Session$|"
+            r"^(Async)?SessionLocal$|^(Async|Scoped|Sync|Db|DB|Local|Read|Write|App)?Session(Factory|Maker|Local)?$|^Local(Async)?Session$|"
             r"^async_session_maker$|^AsyncSessionLocal$|^DBSession$"
         ),
         "session",
@@ -576,15 +576,12 @@ ABSENT_FLAG = re.compile(
     re.IGNORECASE,
 )
 PRESENT_FLAG = re.compile(
-    r"^_?(use|using|is)_?(memory|in_memory|inmemory|mock\w*|fallback\w*|fake\w*|sqlite\w*|local\w*|"
-    r"json\w*|file_?\w*|offline\w*)$|^_?(fallback|offline|degraded|memory|mock|demo)_?"
-    r"(mode|active|enabled|storage)?$",
+    r"^_?(use|using|is)_?(memory|in_memory|inmemory|mock\w*|fallback\w*|fake\w*|offline\w*)$|"
+    r"^_?(fallback|offline|degraded|memory|mock|demo)_?(mode|active|enabled|storage)?$",
     re.IGNORECASE,
 )
 DEAD_STATE = re.compile(
-    r"^(rejected|failed|fail|cancell?ed|error|expired|dead|failure|aborted|void|voided|declined|"
-    r"closed)$",
-    re.IGNORECASE,
+    r"^(rejected|failed|fail|cancell?ed|error|failure|aborted|voided|declined)$", re.IGNORECASE
 )
 STATE_NAME = re.compile(r"(^|_)(status|state)$", re.IGNORECASE)
 DEADLINES = re.compile(

@@ -71,7 +71,9 @@ def _swap(context: Context, attempt: Attempt) -> tuple[str, Confidence] | None:
 def _flag(names: list[str], value: Value) -> str | None:
     for name in names:
         last = last_part(name)
-        if value.sort == "true" and words.PRESENT_FLAG.search(last):
+        if value.sort == "true" and (
+            words.PRESENT_FLAG.search(last) or re.search(r"^_?use_(sqlite|json|file|local)", last)
+        ):
             return name
         if value.sort == "false" and re.search(r"^_?use_", last) and words.ABSENT_FLAG.search(last):
             return name
@@ -112,7 +114,7 @@ def _condition(context: Context, function: Function, statement: ast.If) -> Findi
     name = _url_asked(statement.test)
     if not name:
         return None
-    for block in (statement.body, statement.orelse):
+    for block in _blocks_for_absence(statement):
         for inner in statements_in(block):
             said = _puts_store(context, function, inner)
             if said:
@@ -125,6 +127,32 @@ def _condition(context: Context, function: Function, statement: ast.If) -> Findi
                     end_line=statement.body[-1].end_lineno,
                 )
     return None
+
+
+def _blocks_for_absence(statement: ast.If) -> list[list[ast.stmt]]:
+    """The blocks that run where what is asked for is missing."""
+    test = statement.test
+    if isinstance(test, ast.BoolOp):
+        negative = any(isinstance(v, ast.UnaryOp) for v in test.values)
+        return [statement.body] if negative or isinstance(test.op, ast.Or) else [statement.orelse]
+    if isinstance(test, ast.UnaryOp):
+        return [statement.body]
+    if isinstance(test, ast.Compare):
+        other = test.comparators[0]
+        empty = isinstance(other, ast.Constant) and not other.value
+        if isinstance(test.ops[0], ast.NotIn):
+            return [statement.body]
+        if isinstance(test.ops[0], ast.In):
+            return [statement.orelse]
+        if not empty:
+            return []
+        absent = isinstance(test.ops[0], (ast.Is, ast.Eq))
+        return [statement.body] if absent else [statement.orelse]
+    if isinstance(test, ast.Call) and last_part(dotted(test.func)) in ("startswith", "endswith"):
+        return []
+    name = last_part(dotted(test))
+    present = bool(name and words.PRESENT_FLAG.search(name) and not words.ABSENT_FLAG.search(name))
+    return [statement.body] if present else [statement.orelse]
 
 
 def _url_asked(test: ast.expr) -> str:

@@ -93,6 +93,11 @@ def _answered(attempt: Attempt, path: Path) -> Value | None:
     return None
 
 
+def answers_data(attempt: Attempt) -> bool:
+    """True where the caller gets a value on some way from this handler."""
+    return any(value.sort in DATA for path in attempt.paths if (value := _answered(attempt, path)))
+
+
 def _gives_values(attempt: Attempt) -> bool:
     """True where the function returns something on another way than this handler's."""
     function = attempt.function

@@ -11,9 +11,15 @@ from failstop.scan._context import Attempt, Context, confidence_of
 from failstop.scan._database import statements_in
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._model import dotted, last_part
+from failstop.scan.rules.answered_with_data import answers_data
 from failstop.scan._vocabulary import Effect
 
 _LOSS = Effect.WRITE | Effect.COMMIT | Effect.SCHEMA | Effect.UPSERT
+_HOUSEKEEPING = re.compile(
+    r"(^|_)(prune|purge|clean|cleanup|retention|expire|expired|cache|metric|metrics|telemetry|latency|"
+    r"analytics|heartbeat|last_seen|touch|log|stats|vacuum|optimi[sz]e|analyze|warm|warmup)(_|$)",
+    re.IGNORECASE,
+)
 _RECORD = re.compile(
     r"fail|error|dead|reject|skipp|unprocessed|retry|problem|bad|invalid|missed", re.IGNORECASE
 )
@@ -47,11 +53,15 @@ def _lost(attempt: Attempt) -> str:
 def _judge(context: Context, attempt: Attempt) -> Confidence | None:
     if not attempt.paths or any(path.end == "raise" for path in attempt.paths):
         return None
-    if not _is_log_only(context, attempt) or _is_nested_cleanup(context, attempt):
+    if (
+        answers_data(attempt)
+        or not _is_log_only(context, attempt)
+        or _is_nested_cleanup(context, attempt)
+    ):
         return None
     base = confidence_of(attempt.strength, explicit=attempt.catch.reach == "database")
     if attempt.effect & _LOSS:
-        if _is_guess(attempt):
+        if _HOUSEKEEPING.search(attempt.function.name):
             base = _lower(base)
         if _in_item_loop(context, attempt):
             return None if _records(attempt) else _lower(base)
@@ -67,11 +77,6 @@ def _judge(context: Context, attempt: Attempt) -> Confidence | None:
 
 def _lower(confidence: Confidence) -> Confidence:
     return Confidence.MEDIUM if confidence is Confidence.HIGH else Confidence.LOW
-
-
-def _is_guess(attempt: Attempt) -> bool:
-    """True where only the verbs of a wrapper's methods say that something is written."""
-    return all(t.strength < 3 for t in attempt.touches if t.effect & _LOSS)
 
 
 def _is_nested_cleanup(context: Context, attempt: Attempt) -> bool:

@@ -25,6 +25,11 @@ _VENUE_CALLS = re.compile(
     r"^(create|place|submit|send|execute|cancel|modify)_?(\w+_)?(order|trade|payment|charge|transfer|"
     r"transaction)s?$|^(charge|capture|withdraw|payout)$"
 )
+_BUSINESS = re.compile(
+    r"order|trade|payment|position|transaction|transfer|withdraw|deposit|invoice|booking|leg|fill|"
+    r"signal|settle|refund|charge|purchase|subscription|payout|mark_",
+    re.IGNORECASE,
+)
 _UNKNOWN_ERRORS = re.compile(
     r"Timeout|NetworkError|ConnectionError|RequestException|APIError|"
     r"ExchangeError|ApiException|HTTPError|RequestTimeout|APIConnection",
@@ -51,6 +56,7 @@ def _finding(
     context: Context, handler: ast.ExceptHandler, source: tuple[str, bool], mark: str
 ) -> Finding:
     said, sure = source
+    sure = sure and bool(_BUSINESS.search(f"{mark} {said}"))
     return context.finding(
         "FS012",
         handler,
@@ -107,9 +113,15 @@ def _mark(handler: ast.ExceptHandler) -> str | None:
             if any(_SQL_STATE.search(sql_text(arg) or "") for arg in call.args):
                 return "an UPDATE of the status"
             is_state_call = re.search(r"status|state", name)
-            if is_state_call and any(_dead(arg) for arg in call.args):
+            if is_state_call and any(_is_order_state(arg) for arg in call.args):
                 return f"{name}(…)"
     return None
+
+
+def _is_order_state(node: ast.expr) -> bool:
+    """A dead state as an argument: `error` alone says too little there."""
+    state = _dead(node)
+    return state is not None and "error" not in state.lower()
 
 
 def _is_state(target: ast.expr) -> bool:
