@@ -1,0 +1,99 @@
+"""What `nox` checks: a session a habit, all that runs by default in one go on any machine.
+
+Not in the default run: `chaos`, the long tests.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+COVERED = PYTHONS[0]
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+# pyenv leaves what it has installed off the PATH unless it is made global
+_pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+_interpreters = [each for python in PYTHONS for each in _pyenv.glob(f"versions/{python}.*/bin")]
+os.environ["PATH"] = os.pathsep.join([*map(str, _interpreters), os.environ["PATH"]])
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the package as it stands, with every extra, and what the groups name."""
+    session.install("-q", "-e", ".[all]", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and form."""
+    session.install("-q", *nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Types inside, and the completeness of the types that users see."""
+    install(session, "typing")
+    session.run("mypy", "src", "tests", "examples")
+    session.run("pyright", "--verifytypes", "failstop", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Every test on every installed Python; on the first one with the coverage of `src`."""
+    install(session, "test")
+    if session.python == COVERED:
+        session.run("coverage", "erase")
+    run_tests(session, "tests", "--ignore=tests/examples", is_covered=session.python == COVERED)
+
+
+@nox.session(python=COVERED)
+def examples(session: nox.Session) -> None:
+    """The examples, started for real and broken."""
+    install(session, "test")
+    run_tests(session, "tests/examples", is_covered=True)
+
+
+@nox.session(python=COVERED, requires=[f"tests-{COVERED}", "examples"])
+def coverage(session: nox.Session) -> None:
+    """What the tests and the examples' tests reached, in every process they started."""
+    session.install("-q", "coverage")
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+def run_tests(session: nox.Session, *arguments: str, is_covered: bool) -> None:
+    """Run pytest, with the data of coverage kept for the session that adds it up."""
+    pytest = ["-m", "pytest", "-q", *arguments, *session.posargs]
+    session.run("python", *(["-m", "coverage", "run"] if is_covered else []), *pytest)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every code block of the README and the docs, then build the site strictly."""
+    install(session, "test", "docs")
+    session.run("pytest", "-q", "README.md", "docs")
+    session.run("mkdocs", "build", "--strict", "--quiet")
+
+
+@nox.session
+def drill(session: nox.Session) -> None:
+    """The proof test, from a wheel as a user installs it."""
+    session.install("-q", ".[drill]")
+    session.chdir(session.create_tmp())
+    session.run("failstop", "drill", *session.posargs)
+
+
+@nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """The long tests: those marked `chaos`, which the other sessions leave out."""
+    install(session, "test")
+    session.run("pytest", "-q", "-m", "chaos", *session.posargs)
