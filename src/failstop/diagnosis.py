@@ -647,7 +647,10 @@ def _number_kind(family: _Family) -> str | None:
 
 def _find_sqlite(family: _Family) -> _Finding:
     """Only a refusal of the statement itself says that a COMMIT left nothing behind."""
-    row = _row(_sqlite_kind(family) or _kind_by_class(family) or "unknown")
+    kind = _sqlite_kind(family)
+    if kind is None:
+        return _find_silent(family)
+    row = _row(kind)
     return _Finding(row, row.outcome_known and row.verdict is Verdict.APPLICATION)
 
 
