@@ -66,8 +66,6 @@ REASONS = {
     ErrorCode.GATEWAY_UNAVAILABLE: "Gateway unavailable",
     ErrorCode.SYSTEM_FAILURE: "System failure",
 }
-ROUND_TIMEOUT = 30.0
-"""Seconds after which a check round that does not end counts as failed."""
 CLOSE_TIMEOUT = 5.0
 
 F = TypeVar("F", bound=CheckFunction)
@@ -123,7 +121,9 @@ class FailSafe:
         """Make the locks and the threads' owners, at first and again in a forked child."""
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        self._monitor = Monitor(self._step, self.recovery.probe_interval)
+        self._monitor = Monitor(
+            self._step, self.recovery.probe_interval, self.recovery.round_timeout, self._trip_hung
+        )
         self._dispatcher = Dispatcher(self._sinks, self._store, self._report_delivery)
 
     def __repr__(self) -> str:
@@ -218,8 +218,11 @@ class FailSafe:
             self._is_started = True
         self._dispatcher.start()
         self._monitor.start()
-        if self._monitor.round_now(ROUND_TIMEOUT) is None and self.state is State.STARTING:
-            self.trip(_hung_round())
+        if (
+            self._monitor.round_now(self.recovery.round_timeout) is None
+            and self.state is State.STARTING
+        ):
+            self._trip_hung()
 
     def close(self) -> None:
         """Refuse everything from now on, deliver what is waiting, and end the threads, bounded."""
@@ -282,8 +285,8 @@ class FailSafe:
             if is_database:
                 self._databases.append(dependency.name)
             must_verify = self._is_started and self.state is State.NORMAL
-        if must_verify and self._monitor.round_now(ROUND_TIMEOUT) is None:
-            self.trip(_hung_round())
+        if must_verify and self._monitor.round_now(self.recovery.round_timeout) is None:
+            self._trip_hung()
 
     def check(self, function: F) -> F:
         """Add a recovery check: it passes by returning True and runs while not NORMAL."""
@@ -400,7 +403,10 @@ class FailSafe:
     def _step(self, is_full: bool) -> Round:
         """Make one check round and act on it; called by the monitor's thread."""
         latch = self._latch
-        checks = [Check(name, each.probe) for name, each in tuple(self._dependencies.items())]
+        checks = [
+            Check(name, each.probe, is_critical=True)
+            for name, each in tuple(self._dependencies.items())
+        ]
         if is_full or latch.state is not State.NORMAL:
             checks += self._checks
         done = make_round(checks, latch.revision)
@@ -409,6 +415,10 @@ class FailSafe:
         self._act_on(done)
         self._tell_observers()
         return done
+
+    def _trip_hung(self) -> None:
+        text = f"the checks did not end within {self.recovery.round_timeout:g} seconds"
+        self.trip(CriticalError(text, kind="check_hung", outcome=Outcome.NOT_STARTED))
 
     def _act_on(self, done: Round) -> None:
         state = self.state
@@ -470,7 +480,7 @@ class FailSafe:
         latch, incident = self._latch, self._incident
         if not self._is_started:
             raise ConfigurationError(f"failsafe {self.service!r} is not started; call start()")
-        done = self._monitor.round_now(ROUND_TIMEOUT)
+        done = self._monitor.round_now(self.recovery.round_timeout)
         if done is None:
             return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",))
         return ResetPlan(latch.epoch, latch.state, incident, done.results, done.failed)
@@ -537,6 +547,7 @@ class FailSafe:
 
     def _after_fork_in_child(self) -> None:
         """Give a forked child threads and locks of its own."""
+        self._store.after_fork()
         self._make_threads()
         if self._is_started:
             self._dispatcher.start()
@@ -591,11 +602,6 @@ def _halt_incident(actor: str, reason: str, epoch: int) -> Incident:
 def _failed_round(done: Round) -> CriticalError:
     text = f"these checks failed at start: {', '.join(done.failed)}"
     return CriticalError(text, kind="check_failed", outcome=Outcome.NOT_STARTED)
-
-
-def _hung_round() -> CriticalError:
-    text = f"the checks did not end within {ROUND_TIMEOUT:g} seconds"
-    return CriticalError(text, kind="check_hung", outcome=Outcome.NOT_STARTED)
 
 
 def _tell(function: Callable[[Any], object], fact: object) -> None:

@@ -65,5 +65,11 @@ class Store:
         with self._lock:
             self._outbox[sink].remove(alert)
 
+    def after_fork(self) -> None:
+        """In a forked child: leave the alerts that wait to the parent, which delivers them."""
+        self._lock = threading.Lock()
+        for waiting in self._outbox.values():
+            waiting.clear()
+
     def close(self) -> None:
         """Release what the store holds."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from failstop.errors import ErrorCode
 
-__all__ = ["Alert", "AlertAction", "AlertSink", "Severity"]
+__all__ = ["Alert", "AlertAction", "AlertSink", "DeliveryError", "Severity"]
 
 
 class AlertAction(StrEnum):
@@ -64,3 +64,25 @@ class AlertSink(Protocol):
 
     def send(self, alert: Alert) -> None:
         """Return when `alert` has arrived; raise anything where it did not."""
+
+
+class DeliveryError(Exception):
+    """A sink says that an alert did not arrive, and when to try again.
+
+    Args:
+        message: what the receiver answered; no URL, token or key.
+        retry_after: seconds to wait before anything more is sent to this sink, None where the
+            receiver named none.
+        is_permanent: whether the same alert will be refused again, such as for a wrong key; it is
+            kept and tried rarely, never dropped.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, is_permanent: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.is_permanent = is_permanent
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, self.__dict__

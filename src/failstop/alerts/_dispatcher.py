@@ -46,9 +46,12 @@ class Dispatcher:
 
     def close(self, timeout: float) -> bool:
         """Flush, then end the threads, both within `timeout` seconds; say whether all arrived."""
+        limit = time.monotonic() + timeout
         is_flushed = self.flush(timeout)
         for courier in self._couriers:
             courier.close()
+        for courier in self._couriers:
+            courier.join(max(0.0, limit - time.monotonic()))
         return is_flushed
 
 
@@ -82,26 +85,43 @@ class _Courier:
             self._is_closed = True
             self._changed.notify_all()
 
+    def join(self, timeout: float) -> None:
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or self._has_work())
-                if self._is_closed:
-                    return
-            self._deliver(self._store.due(self._sink.name)[0])
+        while not self._is_closed:
+            try:
+                is_delivered = self._deliver_next()
+            except Exception as error:  # noqa: BLE001 - the thread outlives a store that fails
+                logger.error("the outbox of %s failed: %s", self._sink.name, type(error).__name__)
+                is_delivered = False
+            if not is_delivered:
+                self._pause()
+
+    def _deliver_next(self) -> bool:
+        """Wait for an alert and send it; False where that must be done again."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._has_work())
+            if self._is_closed:
+                return True
+        return self._deliver(self._store.due(self._sink.name)[0])
 
     def _has_work(self) -> bool:
         return bool(self._store.due(self._sink.name))
 
-    def _deliver(self, alert: Alert) -> None:
+    def _deliver(self, alert: Alert) -> bool:
         error = self._try(alert)
         if error is None:
             self._store.delivered(self._sink.name, alert)
         self._report(self._sink.name, alert, error)
         with self._changed:
             self._changed.notify_all()
-            if error is not None:
-                self._changed.wait_for(lambda: self._is_closed, RETRY_AFTER)
+        return error is None
+
+    def _pause(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed, RETRY_AFTER)
 
     def _try(self, alert: Alert) -> Exception | None:
         try:

@@ -1,4 +1,4 @@
-"""The monitor: one thread that makes check rounds, in every state.
+"""The monitor: one thread that makes check rounds, in every state, and one that watches it.
 
 Never here: what a round means for the latch, which is the FailSafe's.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from failstop.errors import CriticalError
+from failstop.errors import CriticalError, Outcome
 from failstop.events import CheckResult, Incident
 from failstop.recovery._settings import CheckFunction
 
@@ -43,10 +43,14 @@ class Dependency(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A named piece of evidence: `run` returns a sentence or raises."""
+    """A named piece of evidence: `run` returns a sentence or raises.
+
+    Whatever a critical check raises is a critical failure; another's only proves nothing.
+    """
 
     name: str
     run: Callable[[], str]
+    is_critical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,37 +112,64 @@ def _make(check: Check) -> tuple[CheckResult, CriticalError | None]:
         detail, is_passed = check.run(), True
     except CriticalError as failure:
         detail, is_passed, error = failure.message, False, failure
-    except Exception as failure:  # noqa: BLE001 - whatever a check raises means: not proven
+    except BaseException as failure:  # noqa: BLE001 - a cancelled check must not end the thread
         detail, is_passed = type(failure).__name__, False
+        error = _unknown(check, failure) if check.is_critical else None
     took = time.monotonic() - started
     return CheckResult(check.name, is_passed, detail, datetime.now(UTC), took), error
 
 
+def _unknown(check: Check, failure: BaseException) -> CriticalError:
+    text = f"the probe of {check.name!r} raised {type(failure).__name__}"
+    error = CriticalError(text, kind="probe_failed", outcome=Outcome.NOT_STARTED)
+    error.__cause__ = failure
+    return error
+
+
 class Monitor:
-    """Call `step` every `interval` seconds, and at once when asked.
+    """Call `step` every `interval` seconds, and at once when asked; say when it hangs.
 
     Args:
         step: makes a round and acts on it; `True` asks for every check, the user's too.
         interval: seconds from the end of one round to the start of the next.
+        patience: seconds after which a round that has not ended is hung.
+        hung: called once for each hung round, by a thread that no check can stop.
     """
 
-    def __init__(self, step: Callable[[bool], Round], interval: float) -> None:
+    def __init__(
+        self,
+        step: Callable[[bool], Round],
+        interval: float,
+        patience: float,
+        hung: Callable[[], object],
+    ) -> None:
         self._step = step
         self._interval = interval
+        self._patience = patience
+        self._hung = hung
         self._changed = threading.Condition()
+        self._closing = threading.Event()
         self._asked = 0
         self._answered = 0
         self._last: Round | None = None
+        self._began: float | None = None
         self._is_closed = False
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start the thread; the first round begins at once."""
-        self._thread = threading.Thread(target=self._run, name="failstop-monitor", daemon=True)
-        self._thread.start()
+        """Start the threads; the first round begins at once."""
+        for name, target in (("monitor", self._run), ("monitor-watch", self._watch)):
+            thread = threading.Thread(target=target, name=f"failstop-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def round_now(self, timeout: float) -> Round | None:
-        """Return a full round that began after this call, or None where it took too long."""
+        """Return a full round that began after this call, or None where it took too long.
+
+        None at once for a call from within a round, which can not wait for the next one.
+        """
+        if threading.current_thread() in self._threads:
+            return None
         with self._changed:
             self._asked += 1
             ticket = self._asked
@@ -151,15 +182,33 @@ class Monitor:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        self._closing.set()
+        limit = time.monotonic() + timeout
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, limit - time.monotonic()))
 
     def _run(self) -> None:
         while (ticket := self._next()) is not None:
+            self._began = time.monotonic()
             done = self._step(ticket > self._answered)
+            self._began = None
             with self._changed:
                 self._last, self._answered = done, ticket
                 self._changed.notify_all()
+
+    def _watch(self) -> None:
+        """Sleep until the round under way would be hung: a wake-up each `patience`, no more."""
+        told: float | None = None
+        left = self._patience
+        while not self._closing.wait(left):
+            began, left = self._began, self._patience
+            if began is None or began == told:
+                continue
+            left = began + self._patience - time.monotonic()
+            if left <= 0:
+                told, left = began, self._patience
+                self._hung()
 
     def _next(self) -> int | None:
         """Wait for the time or a request; return the last request, None where it is over."""

@@ -37,6 +37,7 @@ class Recovery:
         probe_interval: seconds between two check rounds, in every state.
         consecutive: rounds that must pass in a row.
         checks: the user's own checks, made in every round while the service is not NORMAL.
+        round_timeout: seconds after which a check round that has not ended is a failure.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -46,11 +47,13 @@ class Recovery:
     probe_interval: float = 1.0
     consecutive: int = 3
     checks: Sequence[CheckFunction] = ()
+    round_timeout: float = 30.0
 
     def __post_init__(self) -> None:
         if self.mode not in ("automatic", "manual"):
             raise ConfigurationError(f"recovery mode {self.mode!r} is neither automatic nor manual")
         require_seconds("probe_interval", self.probe_interval)
+        require_seconds("round_timeout", self.round_timeout)
         if isinstance(self.consecutive, bool) or not isinstance(self.consecutive, int):
             raise ConfigurationError("consecutive must be a whole number of rounds")
         if self.consecutive < 1:
