@@ -140,14 +140,16 @@ def class_names(thing: object) -> frozenset[str]:
 def leaves(exc: object) -> list[object]:
     """Return the exceptions to judge: each member of a group, or what it was made from.
 
-    An explicit cause that speaks of a database stands for the exception that wraps it. What was
-    being handled (`__context__`) can only make the meaning graver, never milder.
+    An explicit cause that speaks of a database stands for a plain exception that wraps it. What
+    was being handled (`__context__`) can only make the meaning graver, never milder.
     """
-    leaves: list[object] = []
+    found: list[object] = []
     for member in _members(exc):
-        leaves += list(_speaking(member, ("__cause__",))) or [member]
-        leaves += _speaking(member, ("__cause__", "__context__"))
-    return leaves
+        causes = list(_speaking(member, ("__cause__",)))
+        is_plain = is_a(member, Exception) and not is_a(member, OSError, EOFError)
+        found += causes if causes and is_plain else [member, *causes]
+        found += _speaking(member, ("__cause__", "__context__"))
+    return found
 
 
 def _members(exc: object) -> Iterator[object]:
@@ -204,8 +206,6 @@ _SPEAKING_SQLALCHEMY: Final = (
     sqlalchemy_errors.TimeoutError,
     sqlalchemy_errors.DisconnectionError,
 )
-
-
 WRAPPERS: Final = (sqlalchemy_errors.DBAPIError, sqlalchemy_errors.EmulatedDBAPIException)
 MYSQL_DRIVERS: Final = frozenset({"pymysql", "MySQLdb", "aiomysql", "asyncmy", "mariadb", "mysql"})
 SQLITE_DRIVERS: Final = frozenset({"sqlite3", "aiosqlite"})

@@ -21,6 +21,8 @@ from failstop.diagnosis._evidence import (
     WRAPPERS,
     Family,
     class_names,
+    first_argument,
+    first_text,
     is_a,
     look,
     text_of,
