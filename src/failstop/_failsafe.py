@@ -25,6 +25,7 @@ from typing import Any, NoReturn, Self, TypeVar
 from failstop import _scope
 from failstop._latch import IllegalSignalError, Latch, Signal, State
 from failstop._store import Store
+from failstop._watchdog import Watchdog
 from failstop.alerts._alert import Alert, AlertSink
 from failstop.alerts._dispatcher import Dispatcher
 from failstop.alerts._page import alert_for
@@ -113,6 +114,7 @@ class FailSafe:
         self._round: Round | None = None
         self._alerts_error: str | None = None
         self._events: deque[Event] = deque()
+        self.watchdog = Watchdog()
         self._make_threads()
         self._is_started = False
         _living.add(self)
@@ -233,6 +235,7 @@ class FailSafe:
         if is_started:
             self._monitor.close(CLOSE_TIMEOUT)
             self._dispatcher.close(CLOSE_TIMEOUT)
+        self.watchdog.close(CLOSE_TIMEOUT)
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -547,6 +550,7 @@ class FailSafe:
 
     def _after_fork_in_child(self) -> None:
         """Give a forked child threads and locks of its own."""
+        self.watchdog.after_fork()
         self._store.after_fork()
         self._make_threads()
         if self._is_started:

@@ -1,0 +1,191 @@
+"""The verbs of a guarded async engine: the same as the sync ones, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from sqlalchemy import Executable, Row
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
+
+from failstop._failsafe import FailSafe
+from failstop.database import schema
+from failstop.database._database import (
+    READ_ONLY,
+    GuardedDatabase,
+    IsolationLevel,
+    Parameters,
+    options_of,
+    statement_of,
+)
+from failstop.database._probe import prove_writable
+from failstop.database._settings import engine_arguments, require_url
+from failstop.diagnosis import Diagnoser
+from failstop.errors import ConfigurationError
+from failstop.recovery import require_seconds
+
+__all__ = ["AsyncDatabase"]
+
+
+class AsyncDatabase(GuardedDatabase):
+    """Guard a SQLAlchemy async engine in place; the arguments are those of `Database`.
+
+    Raises:
+        ConfigurationError: the engine is no AsyncEngine, is in AUTOCOMMIT or guarded already, or
+            a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        failsafe: FailSafe,
+        *,
+        name: str = "database",
+        deadline: float = 5.0,
+        connect_deadline: float = 3.0,
+        diagnoser: Diagnoser | None = None,
+    ) -> None:
+        if not isinstance(engine, AsyncEngine):
+            raise ConfigurationError(
+                f"AsyncDatabase guards an AsyncEngine, not {type(engine).__name__}; "
+                "a sync Engine goes into Database"
+            )
+        super().__init__(
+            engine.sync_engine,
+            failsafe,
+            name=name,
+            deadline=deadline,
+            connect_deadline=connect_deadline,
+            diagnoser=diagnoser,
+        )
+        self._engine = engine
+        failsafe.watch(self, is_database=True)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | URL | None,
+        failsafe: FailSafe,
+        *,
+        name: str = "database",
+        deadline: float = 5.0,
+        connect_deadline: float = 3.0,
+        diagnoser: Diagnoser | None = None,
+        **engine_options: Any,
+    ) -> Self:
+        """Make an async engine with sound settings and guard it, as `Database.connect()` does.
+
+        Raises:
+            DatabaseUnavailableError: there is no URL.
+            ConfigurationError: the URL or a setting is wrong.
+        """
+        made = require_url(url, driver="psycopg")
+        arguments = engine_arguments(made, require_seconds("deadline", deadline))
+        engine = create_async_engine(made, **{**arguments, **engine_options})
+        return cls(
+            engine,
+            failsafe,
+            name=name,
+            deadline=deadline,
+            connect_deadline=connect_deadline,
+            diagnoser=diagnoser,
+        )
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The guarded engine."""
+        return self._engine
+
+    async def query(
+        self,
+        sql: str | Executable,
+        params: Parameters | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> Sequence[Row[Any]]:
+        """Return the rows of a read, as `Database.query()` does."""
+        async with self._connection(READ_ONLY, deadline) as connection:
+            result = await connection.execute(statement_of(sql), params)
+            return result.all() if result.returns_rows else []
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+    ) -> AsyncIterator[AsyncConnection]:
+        """Give a connection in a transaction, as `Database.transaction()` does.
+
+        A cancellation while COMMIT is under way waits for its answer: it is no rollback.
+        """
+        async with (
+            self._connection(options_of(isolation_level), deadline) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def session(
+        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+    ) -> AsyncIterator[AsyncSession]:
+        """Give an ORM session in a transaction, as `Database.session()` does."""
+        async with (
+            self.transaction(isolation_level=isolation_level, deadline=deadline) as connection,
+            AsyncSession(connection, expire_on_commit=False) as session,
+        ):
+            yield session
+            await session.flush()
+
+    @asynccontextmanager
+    async def _connection(
+        self, options: dict[str, Any], seconds: float | None
+    ) -> AsyncIterator[AsyncConnection]:
+        """Check a connection out, as `Database._connection()` does."""
+        with self._limited(seconds):
+            connection = await self._engine.connect()
+        async with connection:
+            yield await connection.execution_options(**options)
+
+    async def create_schema(self) -> None:
+        """Create failstop's own tables where they are missing, as `Database.create_schema()`."""
+        schema.require_postgresql(self._engine.dialect.name)
+        try:
+            with self._probing():
+                async with AsyncEngine(self._guard.probe_engine).begin() as connection:
+                    await connection.run_sync(schema.create)
+        except Exception as error:
+            raise self._failed_probe(error) from error
+        finally:
+            await AsyncEngine(self._guard.probe_engine).dispose()
+
+    def probe(self) -> str:
+        """Prove that the database takes writes, in an event loop of this call's own.
+
+        Raises:
+            CriticalDatabaseError: it does not.
+        """
+        loop = asyncio.new_event_loop()
+        try:
+            with self._probing():
+                return loop.run_until_complete(self._prove())
+        except Exception as error:
+            raise self._failed_probe(error) from error
+        finally:
+            loop.close()  # without a wait for the threads of its executor: DNS may hang there
+
+    async def _prove(self) -> str:
+        def prove(connection: Connection) -> str:
+            return prove_writable(connection, self._name)
+
+        engine = AsyncEngine(self._guard.probe_engine)
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(prove)
+        finally:
+            await engine.dispose()

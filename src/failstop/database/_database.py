@@ -1,0 +1,315 @@
+"""The verbs of a guarded sync engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, Self
+
+import sqlalchemy
+from sqlalchemy import Executable, Row, text
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.orm import Session
+
+from failstop._failsafe import FailSafe
+from failstop.database import schema
+from failstop.database._deadline import deadline as deadline_of
+from failstop.database._guard import Guard, require_plain
+from failstop.database._health import DatabaseHealth
+from failstop.database._probe import prove_writable
+from failstop.database._settings import engine_arguments, require_url
+from failstop.diagnosis import Diagnoser, Phase, to_error
+from failstop.errors import ConfigurationError, CriticalError, Outcome
+from failstop.events import Incident
+from failstop.recovery import require_seconds
+
+__all__ = [
+    "READ_ONLY",
+    "Database",
+    "GuardedDatabase",
+    "IsolationLevel",
+    "Parameters",
+    "options_of",
+    "statement_of",
+]
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "READ UNCOMMITTED"]
+READ_ONLY = {"postgresql_readonly": True}
+
+
+class GuardedDatabase:
+    """What a sync and an async database share: the guard, the settings, the observations."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        failsafe: FailSafe,
+        *,
+        name: str,
+        deadline: float,
+        connect_deadline: float,
+        diagnoser: Diagnoser | None,
+    ) -> None:
+        if not isinstance(failsafe, FailSafe):
+            raise ConfigurationError("a database is guarded by a FailSafe; give it one")
+        self._name = _require_name(name)
+        self._deadline = require_seconds("deadline", deadline)
+        self._connect_deadline = require_seconds("connect_deadline", connect_deadline)
+        self._failsafe = failsafe
+        self._guard = Guard(
+            engine,
+            failsafe,
+            name=name,
+            deadline=self._deadline,
+            connect_deadline=self._connect_deadline,
+            diagnoser=diagnoser or Diagnoser(),
+        )
+
+    @property
+    def name(self) -> str:
+        """The database's name, in the status and in every message."""
+        return self._name
+
+    @property
+    def failsafe(self) -> FailSafe:
+        """The FailSafe that this database trips."""
+        return self._failsafe
+
+    def suspend(self, incident: Incident) -> None:
+        """Free whoever is blocked and discard the pool; called on every trip."""
+        self._guard.suspend(incident)
+
+    def health(self) -> DatabaseHealth:
+        """Return the monitor's last observation; asks nothing of the database."""
+        seen = self._failsafe.status().database(self._name)
+        return DatabaseHealth(
+            self._name, seen["status"], seen["latencySeconds"], seen["ageSeconds"]
+        )
+
+    def schema_sql(self) -> str:
+        """Return the statements that create failstop's own tables."""
+        return schema.schema_sql()
+
+    def _limited(self, seconds: float | None) -> AbstractContextManager[object]:
+        return deadline_of(self._deadline if seconds is None else seconds)
+
+    def _probing(self) -> AbstractContextManager[object]:
+        return deadline_of(self._connect_deadline + self._deadline)
+
+    def _failed_probe(self, error: Exception) -> CriticalError:
+        if isinstance(error, CriticalError):
+            return error
+        diagnosis = self._guard.diagnoser.diagnose(error, phase=Phase.PING)
+        return to_error(diagnosis, outcome=Outcome.NOT_STARTED, name=self._name)
+
+
+def options_of(isolation_level: str | None) -> dict[str, Any]:
+    """Return the execution options of a transaction.
+
+    Raises:
+        ConfigurationError: the isolation level is AUTOCOMMIT.
+    """
+    require_plain(isolation_level)
+    return {} if isolation_level is None else {"isolation_level": isolation_level}
+
+
+class Database(GuardedDatabase):
+    """Guard a SQLAlchemy engine in place: whatever uses it is guarded from then on.
+
+    Args:
+        engine: the engine; its pool is made a guarded one.
+        failsafe: what a critical failure trips.
+        name: the name in status and messages, unique in the FailSafe.
+        deadline: seconds for one call.
+        connect_deadline: seconds to make a connection.
+        diagnoser: what an exception means; the default policy where it is None.
+
+    Raises:
+        ConfigurationError: the engine is no sync engine, is in AUTOCOMMIT or guarded already, or
+            a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        failsafe: FailSafe,
+        *,
+        name: str = "database",
+        deadline: float = 5.0,
+        connect_deadline: float = 3.0,
+        diagnoser: Diagnoser | None = None,
+    ) -> None:
+        _require_sync(engine)
+        super().__init__(
+            engine,
+            failsafe,
+            name=name,
+            deadline=deadline,
+            connect_deadline=connect_deadline,
+            diagnoser=diagnoser,
+        )
+        self._engine = engine
+        failsafe.watch(self, is_database=True)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | URL | None,
+        failsafe: FailSafe,
+        *,
+        name: str = "database",
+        deadline: float = 5.0,
+        connect_deadline: float = 3.0,
+        diagnoser: Diagnoser | None = None,
+        **engine_options: Any,
+    ) -> Self:
+        """Make an engine with sound settings for `url` and guard it; connects nothing yet.
+
+        Args:
+            url: where the database is; there is no default.
+            failsafe: as in the constructor.
+            name: as in the constructor.
+            deadline: as in the constructor; the server's timeouts follow from it.
+            connect_deadline: as in the constructor.
+            diagnoser: as in the constructor.
+            **engine_options: further arguments of `sqlalchemy.create_engine()`.
+
+        Raises:
+            DatabaseUnavailableError: there is no URL.
+            ConfigurationError: the URL or a setting is wrong.
+        """
+        made = require_url(url, driver="psycopg")
+        arguments = engine_arguments(made, require_seconds("deadline", deadline))
+        engine = sqlalchemy.create_engine(made, **{**arguments, **engine_options})
+        return cls(
+            engine,
+            failsafe,
+            name=name,
+            deadline=deadline,
+            connect_deadline=connect_deadline,
+            diagnoser=diagnoser,
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The guarded engine."""
+        return self._engine
+
+    def query(
+        self,
+        sql: str | Executable,
+        params: Parameters | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> Sequence[Row[Any]]:
+        """Return the rows of a read; the server refuses a write through it.
+
+        Args:
+            sql: a SQLAlchemy statement, or SQL text with `:name` parameters.
+            params: the parameters' values.
+            deadline: seconds for the whole call, where it is not the database's.
+
+        Raises:
+            OperationsSuspendedError: refused in fail-safe mode.
+            CriticalDatabaseError: the database failed.
+            sqlalchemy.exc.SQLAlchemyError: whatever is not critical, as SQLAlchemy raises it.
+        """
+        with self._connection(READ_ONLY, deadline) as connection:
+            result = connection.execute(statement_of(sql), params)
+            return result.all() if result.returns_rows else []
+
+    @contextmanager
+    def transaction(
+        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+    ) -> Iterator[Connection]:
+        """Give a connection in a transaction; returns if and only if the work is committed.
+
+        Args:
+            isolation_level: the transaction's, where it is not the engine's.
+            deadline: seconds for the whole call, where it is not the database's.
+
+        Raises:
+            OperationsSuspendedError: refused, or tripped while it was open: nothing committed.
+            CriticalDatabaseError: the database failed; `outcome` says what became of the work.
+            TransactionFailedError: a statement's error was swallowed and the work rolled back.
+            TimeoutError: the block itself took longer than the deadline: nothing committed.
+            sqlalchemy.exc.SQLAlchemyError: whatever is not critical, as SQLAlchemy raises it.
+        """
+        with (
+            self._connection(options_of(isolation_level), deadline) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def session(
+        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+    ) -> Iterator[Session]:
+        """Give an ORM session in a transaction; the same promise as `transaction()`.
+
+        Objects stay readable after the block: they are not expired at the commit.
+        """
+        with (
+            self.transaction(isolation_level=isolation_level, deadline=deadline) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            yield session
+            session.flush()
+
+    @contextmanager
+    def _connection(self, options: dict[str, Any], seconds: float | None) -> Iterator[Connection]:
+        """Check a connection out; it keeps the limit that holds here until it goes back.
+
+        The block runs outside of the limit's context: it may end in another context.
+        """
+        with self._limited(seconds):
+            plain = self._engine.connect()
+        with plain:
+            yield plain.execution_options(**options)
+
+    def create_schema(self) -> None:
+        """Create failstop's own tables where they are missing; changes nothing that exists.
+
+        Raises:
+            ConfigurationError: the database is not PostgreSQL.
+            CriticalDatabaseError: the database failed.
+        """
+        schema.require_postgresql(self._engine.dialect.name)
+        try:
+            with self._probing(), self._guard.probe_engine.begin() as connection:
+                schema.create(connection)
+        except Exception as error:
+            raise self._failed_probe(error) from error
+
+    def probe(self) -> str:
+        """Prove on a connection of its own that the database takes writes; for the monitor.
+
+        Raises:
+            CriticalDatabaseError: it does not.
+        """
+        try:
+            with self._probing(), self._guard.probe_engine.connect() as connection:
+                return prove_writable(connection, self._name)
+        except Exception as error:
+            self._guard.probe_engine.dispose()
+            raise self._failed_probe(error) from error
+
+
+def statement_of(sql: str | Executable) -> Executable:
+    """Return `sql` as a statement; text becomes `sqlalchemy.text()`."""
+    return text(sql) if isinstance(sql, str) else sql
+
+
+def _require_name(name: object) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError("a database's name must be a text that is not empty")
+    return name
+
+
+def _require_sync(engine: object) -> None:
+    if not isinstance(engine, Engine) or engine.dialect.is_async:
+        raise ConfigurationError(
+            f"Database guards a sync Engine, not {type(engine).__name__}; "
+            "an AsyncEngine goes into AsyncDatabase"
+        )

@@ -1,0 +1,162 @@
+"""The guarded dialect: every word to the driver passes through here, armed and in its phase.
+
+SQLAlchemy's events say when a statement, a COMMIT or a ROLLBACK is about to be sent, but not when
+its answer has come; the watchdog must know both. So the engine's dialect is made a guarded one of
+its own class, in place. Engines derived from it by `execution_options()` share it, and are guarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from failstop.database._drivers import CommitRefused
+from failstop.database._pool import line_of
+from failstop.diagnosis import Phase
+from failstop.errors import ConfigurationError, Outcome
+
+if TYPE_CHECKING:
+    from failstop.database._guard import Guard
+
+__all__ = ["GuardedDialect", "guard_dialect"]
+
+
+class _Driver(DefaultDialect):
+    """What SQLAlchemy's default dialect leaves without types."""
+
+    if TYPE_CHECKING:
+
+        def do_begin(self, dbapi_connection: Any) -> None: ...
+        def do_commit(self, dbapi_connection: Any) -> None: ...
+        def do_rollback(self, dbapi_connection: Any) -> None: ...
+
+
+class GuardedDialect(_Driver):
+    """What a guarded engine's dialect adds to its own class."""
+
+    guard: Guard
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Begin a transaction, in NORMAL only."""
+        line = line_of(dbapi_connection)
+        if line is None or not line.is_probe:
+            self.guard.begin(dbapi_connection, line)
+        super().do_begin(dbapi_connection)
+
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        """Execute a statement."""
+        self._send(super().do_execute, context, cursor, statement, parameters)
+
+    def do_executemany(
+        self, cursor: Any, statement: str, parameters: Any, context: Any = None
+    ) -> None:
+        """Execute a statement with many sets of parameters."""
+        self._send(super().do_executemany, context, cursor, statement, parameters)
+
+    def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
+        """Execute a statement without parameters."""
+        self._send(super().do_execute_no_params, context, cursor, statement)
+
+    def _send(self, execute: Callable[..., None], context: Any, *arguments: Any) -> None:
+        connection = context.root_connection.connection
+        line = line_of(connection)
+        if line is None:
+            raise_unguarded()
+        before = line.arm(self.guard.due(line))
+        try:
+            self.guard.before_statement(line, connection)
+            execute(*arguments, context)
+        except BaseException:
+            line.due = before
+            raise
+        if not context._is_server_side:  # noqa: SLF001 - its fetches are told to nobody
+            line.due = before
+
+    def do_commit(self, dbapi_connection: Any) -> None:
+        """Commit; returns if and only if the server has committed."""
+        line = line_of(dbapi_connection)
+        if line is None:
+            raise_unguarded()
+        transaction = line.transaction
+        if transaction is None:
+            super().do_commit(dbapi_connection)
+            return
+        self.guard.before_commit(line, transaction, dbapi_connection)
+        before = line.arm(self.guard.due(line))
+        transaction.enter(Phase.COMMIT)
+        try:
+            if self.is_async:
+                await_only(_carry_through(greenlet_spawn(super().do_commit, dbapi_connection)))
+            else:
+                super().do_commit(dbapi_connection)
+        except CommitRefused:
+            self.guard.reject_commit(transaction)
+        except BaseException:
+            self._undo_local_commit(dbapi_connection, transaction)
+            raise
+        finally:
+            line.due = before
+        if transaction.has_statements:
+            transaction.settle(Outcome.COMMITTED)
+
+    def _undo_local_commit(self, dbapi_connection: Any, transaction: Any) -> None:
+        """SQLite leaves the transaction open where COMMIT failed; the next user would commit it."""
+        if self.name == "sqlite":
+            super().do_rollback(dbapi_connection)
+            transaction.enter(Phase.STATEMENT)
+
+    def do_rollback(self, dbapi_connection: Any) -> None:
+        """Roll back, in every state of the latch."""
+        line = line_of(dbapi_connection)
+        if line is None:
+            super().do_rollback(dbapi_connection)
+            return
+        if line.transaction is not None and line.transaction.phase is not Phase.COMMIT:
+            line.transaction.enter(Phase.ROLLBACK)
+        before = line.arm(self.guard.due(line))
+        try:
+            super().do_rollback(dbapi_connection)
+        finally:
+            line.due = before
+
+    def do_begin_twophase(self, connection: Connection, xid: object) -> None:
+        """Refuse: what is prepared can be neither stopped at a trip nor asked about."""
+        raise ConfigurationError("two-phase transactions are refused on a guarded engine")
+
+
+def raise_unguarded() -> NoReturn:
+    """Refuse a connection that was checked out before its engine was guarded."""
+    raise ConfigurationError(
+        "this connection was checked out before its engine was guarded; guard the engine first"
+    )
+
+
+async def _carry_through(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end, in a task of its own, though the caller be cancelled.
+
+    A cancelled COMMIT is no rollback. The wait is bounded: the line is armed, so the watchdog ends
+    it. A failure of the work goes before the cancellation, for it says what became of it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+def guard_dialect(dialect: Dialect, guard: Guard) -> None:
+    """Make `dialect` a guarded one of its own kind."""
+    kind = type(dialect)
+    # SQLAlchemy wants each class of a dialect to say that for itself
+    facts = {"guard": guard, "supports_statement_cache": dialect.supports_statement_cache}
+    dialect.__class__ = type(f"Guarded{kind.__name__}", (GuardedDialect, kind), facts)

@@ -1,0 +1,155 @@
+"""What the drivers tell, and what they must be made to tell or do.
+
+Drivers are known by name and imported only where an engine uses them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy.pool import PoolProxiedConnection
+
+from failstop._watchdog import Timer
+
+__all__ = ["CommitRefused", "adapt_connect", "adopt_timer", "transaction_status"]
+
+Bound = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Awaits a connect for as long as it may take."""
+
+CANCEL_TIMEOUT = 1.0
+"""Seconds the server has to cancel the statement of a cancelled task, where nothing is due."""
+
+
+class CommitRefused(Exception):  # noqa: N818 - an answer of the server, turned into an error above
+    """The server answered COMMIT with the tag ROLLBACK."""
+
+
+def adapt_connect(
+    driver: str,
+    cparams: dict[str, Any],
+    *,
+    settings: Mapping[str, str],
+    deadline: float,
+    service: str,
+    bound: Bound,
+) -> None:
+    """Adapt the arguments of a connection in place; what the user gave is kept.
+
+    Args:
+        driver: SQLAlchemy's name of the driver.
+        cparams: the arguments.
+        settings: the server's settings for the session.
+        deadline: seconds for a call.
+        service: what the server shows as the application's name.
+        bound: awaits an async connect.
+    """
+    if driver == "asyncpg":
+        _adapt_asyncpg(cparams, settings, service)
+    elif driver in ("psycopg", "psycopg_async", "psycopg2"):
+        _adapt_libpq(cparams, settings, deadline, service)
+    elif driver in ("pysqlite", "aiosqlite"):
+        cparams.setdefault("timeout", deadline)  # how long a locked database is waited for
+    if driver == "psycopg_async":
+        cparams.setdefault("async_creator_fn", _prompt_psycopg().connect)
+    if driver in ("asyncpg", "psycopg_async"):
+        creator = cparams.get("async_creator_fn") or _asyncpg_connect()
+        cparams["async_creator_fn"] = _bounded(creator, bound)
+
+
+def _adapt_libpq(
+    cparams: dict[str, Any], settings: Mapping[str, str], deadline: float, service: str
+) -> None:
+    given = str(cparams.get("options", ""))
+    ours = [f"-c {name}={value}" for name, value in settings.items() if name not in given]
+    cparams["options"] = " ".join([given, *ours]).strip()
+    cparams.setdefault("application_name", service)
+    cparams.setdefault("connect_timeout", max(2, math.ceil(deadline)))  # libpq raises 1 to 2
+    cparams.setdefault("keepalives", 1)
+    cparams.setdefault("keepalives_idle", max(1, math.ceil(deadline)))
+    cparams.setdefault("keepalives_interval", 1)
+    cparams.setdefault("keepalives_count", 3)
+    cparams.setdefault("tcp_user_timeout", math.ceil(deadline * 1000))
+
+
+def _adapt_asyncpg(cparams: dict[str, Any], settings: Mapping[str, str], service: str) -> None:
+    given = cparams.get("server_settings", {})
+    cparams["server_settings"] = {"application_name": service, **settings, **given}
+    if "async_creator_fn" not in cparams:
+        cparams["connection_class"] = _strict_asyncpg(cparams.get("connection_class"))
+
+
+def _bounded(creator: Callable[..., Awaitable[Any]], bound: Bound) -> Callable[..., Awaitable[Any]]:
+    async def connect(*arguments: Any, **named: Any) -> Any:
+        return await bound(lambda: creator(*arguments, **named))
+
+    return connect
+
+
+def _asyncpg_connect() -> Callable[..., Awaitable[Any]]:
+    import asyncpg
+
+    connect: Callable[..., Awaitable[Any]] = asyncpg.connect
+    return connect
+
+
+@lru_cache
+def _strict_asyncpg(kind: type[Any] | None) -> type[Any]:
+    """Return an asyncpg connection class that raises where COMMIT is answered with ROLLBACK.
+
+    asyncpg shows no failed transaction, as psycopg does; the tag of the answer is the only sign.
+    """
+    import asyncpg
+
+    base: Any = kind or asyncpg.Connection
+
+    class StrictConnection(base):  # type: ignore[misc]
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
+            tag: str = await super().execute(query, *args, timeout=timeout)
+            if query == "COMMIT;" and tag != "COMMIT":
+                raise CommitRefused(tag)
+            return tag
+
+    return StrictConnection
+
+
+@lru_cache
+def _prompt_psycopg() -> type[Any]:
+    """Return a psycopg class that leaves a cancelled statement when its line is due.
+
+    psycopg asks the server to cancel and waits five seconds for it, and once more for the answer.
+    """
+    import psycopg
+
+    class PromptConnection(psycopg.AsyncConnection[Any]):
+        timer: Timer | None = None
+
+        async def cancel_safe(  # psycopg's signature
+            self,
+            *,
+            timeout: float = CANCEL_TIMEOUT,  # noqa: ASYNC109
+        ) -> None:
+            due = None if self.timer is None else self.timer.due
+            left = CANCEL_TIMEOUT if due is None else due - time.monotonic()
+            await super().cancel_safe(timeout=max(0.01, min(timeout, left)))
+
+    return PromptConnection
+
+
+def adopt_timer(connection: Any, timer: Timer) -> None:
+    """Let a driver connection know when it is due, where it is of a class that asks."""
+    if hasattr(type(connection), "timer"):
+        connection.timer = timer
+
+
+def transaction_status(connection: PoolProxiedConnection) -> int | None:
+    """Return libpq's transaction status of a connection, None where the driver has none.
+
+    PQTRANS_IDLE is 0, ACTIVE 1, INTRANS 2, INERROR 3, UNKNOWN 4 (libpq, PQtransactionStatus).
+    """
+    info = getattr(connection.driver_connection, "info", None)
+    status = getattr(info, "transaction_status", None)
+    return None if status is None else int(status)

@@ -1,0 +1,431 @@
+"""The guard: what the engine does, turned into refusals, diagnoses and trips.
+
+One guard serves a sync engine or the sync engine inside an async one; every rule is here once.
+What an exception means is the diagnosis's affair, what a trip does the FailSafe's. The pool, the
+dialect and the connecting tell the guard what happens; it decides. Never here: a retry.
+
+Where failures show (SQLAlchemy 2.1):
+
+- whatever prevents a connection comes out of the guarded pool, asyncpg's raw errors and the pool's
+  own timeout too;
+- `handle_error` sees the rest, but not the phase: COMMIT, ROLLBACK and BEGIN look alike, so the
+  phase is kept in the `Transaction`;
+- a line that the watchdog cut while nobody looked, such as in the fetch of a server-side cursor, is
+  told when the connection goes back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from failstop._failsafe import FailSafe
+from failstop._latch import State
+from failstop._scope import current_scope
+from failstop._scope import mark as mark_scope
+from failstop.database._attempt import Attempts
+from failstop.database._deadline import GRACE, current_limit
+from failstop.database._dialect import guard_dialect, raise_unguarded
+from failstop.database._drivers import adapt_connect, adopt_timer, transaction_status
+from failstop.database._line import Cut, Line, require_known_driver
+from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
+from failstop.database._settings import session_settings
+from failstop.database._transaction import Transaction, outcome_of
+from failstop.diagnosis import Diagnoser, Diagnosis, Phase, Verdict, to_error
+from failstop.errors import (
+    ConfigurationError,
+    CriticalError,
+    ErrorCode,
+    OperationsSuspendedError,
+    Outcome,
+    TransactionFailedError,
+)
+from failstop.events import Incident
+
+__all__ = ["Guard"]
+
+IDLE, IN_ERROR = 0, 3  # libpq's PQTRANS_IDLE and PQTRANS_INERROR
+
+SILENT = Diagnosis(
+    verdict=Verdict.CRITICAL,
+    error_code=ErrorCode.DB_UNAVAILABLE,
+    kind="deadline_exceeded",
+    cause="The server did not answer by the deadline.",
+    action="Check that the server runs, is not frozen, and that the network lets packets by.",
+    outcome_known=False,
+    sqlstate=None,
+)
+
+
+class Guard:
+    """Guard `engine` in place for `failsafe`.
+
+    Args:
+        engine: the engine; its pool and its dialect are made guarded ones.
+        failsafe: what a critical failure trips.
+        name: the database's, for messages.
+        deadline: seconds for a call that sets no other.
+        connect_deadline: seconds to make a connection.
+        diagnoser: what an exception means.
+
+    Raises:
+        ConfigurationError: the engine is in AUTOCOMMIT or guarded already, or its driver is none
+            whose waits can be ended.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        failsafe: FailSafe,
+        *,
+        name: str,
+        deadline: float,
+        connect_deadline: float,
+        diagnoser: Diagnoser,
+    ) -> None:
+        require_plain(engine.get_execution_options().get("isolation_level"))
+        require_known_driver(engine.dialect.driver)
+        if isinstance(engine.pool, GuardedPool):
+            raise ConfigurationError(f"database {name!r}: this engine is guarded already")
+        self.engine = engine
+        self.failsafe = failsafe
+        self.name = name
+        self.deadline = deadline
+        self.diagnoser = diagnoser
+        self.generation = 0
+        self._connect_deadline = connect_deadline
+        self._settings = session_settings(engine.dialect.name, deadline)
+        self.probe_engine = Engine(engine.pool.recreate(), engine.dialect, engine.url)
+        guard_pool(engine.pool, self, is_probe=False)
+        guard_pool(self.probe_engine.pool, self, is_probe=True)
+        guard_dialect(engine.dialect, self)
+        event.listen(engine, "do_connect", self._on_connect)
+        event.listen(engine, "handle_error", self._on_error)
+        for pool in (engine.pool, self.probe_engine.pool):
+            event.listen(pool, "checkin", self._on_checkin, insert=True)
+        self._begin_anew()
+        _living.add(self)
+
+    def _begin_anew(self) -> None:
+        self._attempts = Attempts(self.name)
+        self._lines_lock = threading.Lock()
+        self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
+
+    # Time
+
+    def due(self, line: Line) -> float:
+        """Return when the operation that begins now is cut (seconds, `time.monotonic()`)."""
+        limit = _limit(line)
+        return (time.monotonic() + self.deadline if limit is None else limit) + GRACE
+
+    def _fit_statement_timeout(self, line: Line, connection: Any) -> None:
+        """Have the server end the statement at the end of the call, before the watchdog would.
+
+        Costs a round trip, and so is done only where the two are far apart.
+        """
+        limit = _limit(line)
+        left = self.deadline if limit is None else limit - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(
+                f"database {self.name!r}: the deadline of the call is over; nothing was sent"
+            )
+        if 0.9 * line.statement_timeout <= left <= 1.1 * line.statement_timeout:
+            return
+        cursor = connection.cursor()
+        cursor.execute(f"SET LOCAL statement_timeout = {max(1, round(left * 1000))}")
+        cursor.close()
+        line.statement_timeout = left
+
+    # Connecting
+
+    def _on_connect(
+        self, dialect: Any, entry: object, cargs: list[Any], cparams: dict[str, Any]
+    ) -> None:
+        """Adapt the arguments of a connection; SQLAlchemy then makes it with them."""
+        adapt_connect(
+            dialect.driver,
+            cparams,
+            settings=self._settings,
+            deadline=self.deadline,
+            service=self.failsafe.service,
+            bound=self._connect_async,
+        )
+
+    def connect(self, create: Callable[[Any], Any], entry: ConnectionPoolEntry) -> Any:
+        """Make the connection of a pool entry, in time, with an armed line; called by the pool."""
+        under_way = checkout.get()
+        is_probe = under_way is not None and under_way.is_probe
+        if not is_probe:
+            self.failsafe.require()
+        generation = self.generation
+        dialect = self.engine.dialect
+        if dialect.is_async or dialect.name == "sqlite":
+            made = create(entry)
+        else:
+            seconds = self._connect_time()
+            made = self._attempts.make(lambda: create(entry), dialect.do_close, seconds)
+        driver_connection = dialect.get_driver_connection(made)
+        line = Line(
+            self.failsafe.watchdog,
+            driver_connection,
+            dialect.driver,
+            generation=generation,
+            is_probe=is_probe,
+        )
+        adopt_timer(driver_connection, line)
+        line.arm(under_way.limit + GRACE if under_way else time.monotonic() + self.deadline)
+        entry.info[LINE] = line
+        with self._lines_lock:
+            self._lines.add(line)
+        return made
+
+    async def _connect_async(self, connect: Callable[[], Any]) -> Any:
+        return await self._attempts.make_async(connect, _close_async, self._connect_time())
+
+    def _connect_time(self) -> float:
+        under_way = checkout.get()
+        left = under_way.limit - time.monotonic() if under_way else self.deadline
+        return max(0.0, min(left, self._connect_deadline))
+
+    # The dialect's moments
+
+    def begin(self, connection: Any, line: Line | None) -> None:
+        """Refuse, or note that a transaction begins and speaks in the response of its scope."""
+        if line is None:
+            raise_unguarded()
+        self.failsafe.require()
+        raw = connection.dbapi_connection
+        dialect = self.engine.dialect
+        if dialect.name == "postgresql":
+            if dialect.detect_autocommit_setting(raw):
+                require_plain("AUTOCOMMIT")
+            is_read_only = bool(dialect.get_readonly(raw))  # type: ignore[attr-defined]
+        else:
+            is_read_only = False
+        transaction = Transaction(self.failsafe.epoch, is_read_only=is_read_only)
+        line.follow(transaction)
+        line.statement_timeout = self.deadline
+        scope = current_scope.get()
+        if scope is not None:
+            scope.add(transaction)
+
+    def before_statement(self, line: Line, connection: Any) -> None:
+        """Refuse unless NORMAL; called when the line is armed, so that a trip now would cut it."""
+        if line.is_probe:
+            return
+        if self.failsafe.state is not State.NORMAL:
+            self.failsafe.require()
+        transaction = line.transaction
+        if transaction is not None:
+            transaction.enter(Phase.STATEMENT)
+            if self.engine.dialect.name == "postgresql":
+                self._fit_statement_timeout(line, connection)
+
+    def before_commit(self, line: Line, transaction: Transaction, connection: Any) -> None:
+        """Raise unless COMMIT would commit this work, and may.
+
+        Raises:
+            OperationsSuspendedError: the FailSafe was tripped meanwhile.
+            TransactionFailedError: the transaction is failed or gone.
+            TimeoutError: the deadline of the call is over.
+        """
+        if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
+            self._suspend(Outcome.ROLLED_BACK)
+        status = transaction_status(connection)
+        if status == IN_ERROR:
+            self.reject_commit(transaction)
+        if status == IDLE and transaction.has_statements:
+            self._tell_gone(transaction)
+        limit = _limit(line)
+        if limit is not None and limit <= time.monotonic():
+            raise TimeoutError(
+                f"database {self.name!r}: the deadline of the call is over; "
+                "COMMIT was not sent, the work is rolled back"
+            )
+
+    def _tell_gone(self, transaction: Transaction) -> NoReturn:
+        transaction.settle(Outcome.ROLLED_BACK)
+        error = TransactionFailedError(
+            f"database {self.name!r} has lost the transaction before its COMMIT; "
+            "the work is rolled back",
+            outcome=Outcome.ROLLED_BACK,
+            kind="transaction_gone",
+        )
+        self._trip(error)
+        raise error
+
+    def _suspend(self, outcome: Outcome, cause: BaseException | None = None) -> NoReturn:
+        """Raise for work that a trip ended."""
+        error = self._suspended(outcome)
+        mark_scope(error)
+        raise error from cause
+
+    def _suspended(self, outcome: Outcome) -> OperationsSuspendedError:
+        became = {
+            Outcome.NOT_STARTED: "nothing was done",
+            Outcome.ROLLED_BACK: "the work is rolled back",
+        }.get(outcome, "whether it was committed is not known")
+        incident = self.failsafe.incident
+        error = OperationsSuspendedError(
+            f"failsafe {self.failsafe.service!r} was tripped during the call; {became}",
+            outcome=outcome,
+            incident_id=incident.incident_id if incident else None,
+        )
+        if incident is not None:
+            error.reason, error.cause_code = incident.reason, incident.error_code
+        return error
+
+    def reject_commit(self, transaction: Transaction) -> NoReturn:
+        """Raise for a COMMIT that the server answers, or would answer, with ROLLBACK.
+
+        The application's doing, not the database's: nothing trips, the scope is marked.
+        """
+        transaction.settle(Outcome.ROLLED_BACK)
+        error = TransactionFailedError(
+            f"database {self.name!r} rolled the transaction back: one of its statements had "
+            "failed and the error was swallowed before the COMMIT",
+            outcome=Outcome.ROLLED_BACK,
+            kind="silent_rollback",
+        )
+        mark_scope(error)
+        raise error
+
+    # Failures
+
+    def _on_error(self, context: ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, CriticalError | ConfigurationError) or context.is_pre_ping:
+            return
+        connection = context.connection
+        if connection is None or connection.closed or connection.invalidated:
+            return  # comes out of the pool, or follows from what was told
+        line = line_of(connection.connection)
+        if line is None or line.is_probe:
+            return
+        if line.is_severed:
+            context.is_disconnect = True
+        transaction = line.transaction
+        phase = transaction.phase if transaction is not None else Phase.STATEMENT
+        if phase is Phase.BEGIN and context.statement is not None:
+            phase = Phase.STATEMENT
+        self._judge(context, line, phase)
+
+    def _judge(self, context: ExceptionContext, line: Line, phase: Phase) -> None:
+        """Diagnose a failure; trip and raise where it is critical, else let the original pass."""
+        error = context.sqlalchemy_exception or context.original_exception
+        transaction = line.transaction
+        diagnosis = SILENT
+        if line.cut is None or not line.is_severed:
+            diagnosis = self.diagnoser.diagnose(
+                error,
+                phase=phase,
+                read_only=transaction is not None and transaction.is_read_only,
+                connection_invalidated=context.is_disconnect,
+            )
+        outcome = outcome_of(phase, is_known=diagnosis.outcome_known)
+        if transaction is not None:
+            if transaction.outcome is Outcome.COMMITTED or diagnosis.verdict is Verdict.NONE:
+                return
+            transaction.settle(outcome)
+            transaction.is_told = True
+        if diagnosis.verdict is not Verdict.CRITICAL:
+            return
+        if line.cut is Cut.TRIP:
+            self._suspend(outcome, context.original_exception)
+        failure = to_error(diagnosis, outcome=outcome, name=self.name)
+        failure.__cause__ = context.original_exception
+        self._trip(failure)
+        raise failure from context.original_exception
+
+    def fail(self, error: Exception, phase: Phase, *, is_probe: bool) -> NoReturn:
+        """Diagnose a failure that no event tells; trip and raise, or let the original pass."""
+        if isinstance(error, ConfigurationError) or is_probe:
+            raise error
+        if isinstance(error, OperationsSuspendedError):
+            raise error
+        if isinstance(error, CriticalError):
+            self._trip(error)
+            raise error
+        if not self.failsafe.is_normal:
+            self._suspend(Outcome.NOT_STARTED, error)
+        diagnosis = self.diagnoser.diagnose(error, phase=phase)
+        if diagnosis.verdict is not Verdict.CRITICAL:
+            raise error
+        failure = to_error(diagnosis, outcome=Outcome.NOT_STARTED, name=self.name)
+        failure.__cause__ = error
+        self._trip(failure)
+        raise failure from error
+
+    def _on_checkin(self, dbapi_connection: object, entry: ConnectionPoolEntry) -> None:
+        """Tell a silence that no error brought here."""
+        line: Line | None = entry.info.get(LINE)
+        if line is None or line.is_probe or line.cut is not Cut.DEADLINE or not line.is_severed:
+            return
+        transaction = line.transaction
+        if transaction is not None and not transaction.is_told:
+            outcome = outcome_of(transaction.phase)
+            transaction.settle(outcome)
+            self._trip(to_error(SILENT, outcome=outcome, name=self.name))
+
+    def _trip(self, error: CriticalError) -> None:
+        self.failsafe.trip(error)
+
+    def suspend(self, incident: Incident) -> None:
+        """Let no connection from before the trip be used after it, and free whoever is blocked."""
+        self.generation += 1
+        with self._lines_lock:
+            lines = tuple(self._lines)
+        for line in lines:
+            line.abort()
+        self._attempts.release(lambda: self._suspended(Outcome.NOT_STARTED))
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone."""
+        self._begin_anew()
+        self.engine.dispose(close=False)
+        self.probe_engine.dispose(close=False)
+
+
+def _limit(line: Line) -> float | None:
+    """Return the end of the call in which an operation on `line` begins, None where none is set."""
+    limit, current = line.limit, current_limit.get()
+    if limit is None or (current is not None and current < limit):
+        return current
+    return limit
+
+
+def _close_async(made: Any) -> None:
+    """Close a driver connection that came too late, without waiting for its server."""
+    close = getattr(made, "terminate", None)  # asyncpg
+    if close is None:
+        close = made.pgconn.finish  # psycopg
+    close()
+
+
+def require_plain(isolation_level: object) -> None:
+    """Refuse AUTOCOMMIT: what it writes can be neither stopped at a trip nor asked about.
+
+    Raises:
+        ConfigurationError: the isolation level is AUTOCOMMIT.
+    """
+    if isinstance(isolation_level, str) and isolation_level.upper() == "AUTOCOMMIT":
+        raise ConfigurationError(
+            "AUTOCOMMIT is refused on a guarded engine; read with query(), write in transaction()"
+        )
+
+
+def _restart_in_child() -> None:
+    for guard in tuple(_living):
+        guard.after_fork()
+
+
+_living: weakref.WeakSet[Guard] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_restart_in_child)

@@ -1,0 +1,228 @@
+"""The line: what the guard keeps of one driver connection, and the way to end its waits.
+
+A line is armed while the driver waits for the server. When it expires, or at a trip, it is cut: the
+socket is shut down, and the driver comes back with an error at once. A line owns a duplicate of
+the descriptor, so it can never touch a descriptor that was closed and used again by another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from failstop._watchdog import Timer, Watchdog
+from failstop.database._deadline import GRACE
+from failstop.database._transaction import Transaction
+from failstop.errors import ConfigurationError
+
+__all__ = ["Cut", "Line", "require_known_driver"]
+
+COMMIT_GRACE = 0.025
+"""Seconds a COMMIT or ROLLBACK under way gets at a trip: an answer is worth more than a doubt."""
+
+
+class Cut(Enum):
+    """Why a line was cut."""
+
+    DEADLINE = "deadline"
+    TRIP = "trip"
+
+
+class Line(Timer):
+    """One driver connection of a guarded engine.
+
+    Args:
+        watchdog: what ends this line's waits.
+        driver_connection: the driver's own connection object.
+        driver: SQLAlchemy's name of the driver.
+        generation: the guard's number of trips when the connection was asked for.
+        is_probe: whether it is the monitor's, which no trip cuts.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_end",
+        "_ending",
+        "_lock",
+        "_owner",
+        "cut",
+        "generation",
+        "is_probe",
+        "limit",
+        "statement_timeout",
+        "transaction",
+    )
+
+    def __init__(
+        self,
+        watchdog: Watchdog,
+        driver_connection: Any,
+        driver: str,
+        *,
+        generation: int,
+        is_probe: bool,
+    ) -> None:
+        super().__init__(watchdog)
+        self.generation = generation
+        self.is_probe = is_probe
+        self.cut: Cut | None = None
+        self.limit: float | None = None
+        self.statement_timeout = math.inf
+        self.transaction: Transaction | None = None
+        self._ending = Cut.DEADLINE
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+        self._end: _SocketEnd | _InterruptEnd | None = _ENDS[driver](driver_connection)
+
+    @property
+    def is_severed(self) -> bool:
+        """True where the line was cut in a way that leaves the connection useless."""
+        return self.cut is not None and isinstance(self._end, _SocketEnd | None)
+
+    def expire(self, now: float) -> None:
+        """Cut the line where it is still armed."""
+        with self._lock:
+            if self.due is not None and self.due <= now:
+                self._sever(self._ending)
+
+    def abort(self) -> None:
+        """End what is under way because of a trip; a COMMIT is given a moment for its answer."""
+        with self._lock:
+            if self.due is None or self.is_probe:
+                return
+            transaction = self.transaction
+            if transaction is None or not transaction.is_ending:
+                self._sever(Cut.TRIP)
+                return
+            self._ending = Cut.TRIP
+            self.arm(min(self.due, time.monotonic() + COMMIT_GRACE))
+
+    def follow(self, transaction: Transaction | None) -> None:
+        """Turn to the next transaction; what became of the last one changes no more."""
+        if self.transaction is not None:
+            self.transaction.is_open = False
+        self.transaction = transaction
+
+    def rest(self) -> None:
+        """Disarm: from the return of this call on the watchdog leaves the connection alone."""
+        with self._lock:
+            self.due = None
+            self.limit = None
+            self.follow(None)
+            self._ending = Cut.DEADLINE
+
+    def release(self, *, is_broken: bool) -> None:
+        """Give the descriptor back, as the driver closes its connection.
+
+        Args:
+            is_broken: whether to shut the socket down, so that no driver waits for a farewell.
+        """
+        with self._lock:
+            end = self._end
+            if isinstance(end, _SocketEnd) and end.waits_at_close and not is_broken:
+                self._ending = Cut.DEADLINE
+                self.arm(time.monotonic() + GRACE)
+                return
+            if end is not None and is_broken and self._owner == os.getpid():
+                end.cut()
+            self._close()
+
+    def _sever(self, why: Cut) -> None:
+        """Cut, with the lock held; in a forked child the connection is the parent's."""
+        self.due = None
+        if self._end is not None and self._owner == os.getpid():
+            self.cut = why
+            self._end.cut()
+
+    def _close(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # __init__ did not get so far
+            self._close()
+
+
+class _SocketEnd:
+    """The way to end the waits of a driver that speaks over a socket."""
+
+    __slots__ = ("_socket", "waits_at_close")
+
+    def __init__(self, descriptor: int, *, waits_at_close: bool = False) -> None:
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self.waits_at_close = waits_at_close
+
+    def cut(self) -> None:
+        with contextlib.suppress(OSError):  # the peer has hung up already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _InterruptEnd:
+    """The way to end the statements of SQLite: `sqlite3.Connection.interrupt()`, any thread's."""
+
+    __slots__ = ("_interrupt",)
+
+    def __init__(self, interrupt: Callable[[], object]) -> None:
+        self._interrupt = interrupt
+
+    def cut(self) -> None:
+        with contextlib.suppress(Exception):  # it was closed already: nothing is under way
+            self._interrupt()
+
+    def close(self) -> None:
+        self._interrupt = _nothing
+
+
+def _nothing() -> None:
+    """Interrupt nothing: the connection is closed."""
+
+
+def _libpq(connection: Any) -> _SocketEnd:
+    return _SocketEnd(connection.fileno())
+
+
+def _asyncpg(connection: Any) -> _SocketEnd:
+    transport = connection._transport  # noqa: SLF001 - asyncpg has no public way to its socket
+    return _SocketEnd(transport.get_extra_info("socket").fileno(), waits_at_close=True)
+
+
+def _sqlite(connection: Any) -> _InterruptEnd:
+    return _InterruptEnd(connection.interrupt)
+
+
+def _aiosqlite(connection: Any) -> _InterruptEnd:
+    return _InterruptEnd(connection._conn.interrupt)  # noqa: SLF001 - its own interrupt() is async
+
+
+_ENDS: dict[str, Callable[[Any], _SocketEnd | _InterruptEnd]] = {
+    "psycopg": _libpq,
+    "psycopg_async": _libpq,
+    "psycopg2": _libpq,
+    "asyncpg": _asyncpg,
+    "pysqlite": _sqlite,
+    "aiosqlite": _aiosqlite,
+}
+
+
+def require_known_driver(driver: str) -> None:
+    """Refuse a driver whose waits cannot be ended.
+
+    Raises:
+        ConfigurationError: it is none of those that are supported.
+    """
+    if driver not in _ENDS:
+        raise ConfigurationError(
+            f"the driver {driver!r} is not supported: no way is known to end its waits at the "
+            f"deadline; use one of {', '.join(sorted(_ENDS))}"
+        )

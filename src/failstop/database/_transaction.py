@@ -1,0 +1,67 @@
+"""What the guard knows of one transaction: its phase, and what has become of the work."""
+
+from __future__ import annotations
+
+from failstop.diagnosis import Phase
+from failstop.errors import Outcome
+
+__all__ = ["Transaction", "outcome_of"]
+
+
+class Transaction:
+    """One transaction; the work that a response speaks of.
+
+    `epoch` is the FailSafe's when it began; `is_told` is true once a failure of it was raised,
+    `is_open` until its outcome changes no more.
+    """
+
+    __slots__ = (
+        "epoch",
+        "has_statements",
+        "is_open",
+        "is_read_only",
+        "is_told",
+        "outcome",
+        "phase",
+    )
+
+    def __init__(self, epoch: int, *, is_read_only: bool) -> None:
+        self.epoch = epoch
+        self.is_read_only = is_read_only
+        self.has_statements = False
+        self.is_open = True
+        self.is_told = False
+        self.phase = Phase.BEGIN
+        self.outcome = Outcome.NOT_STARTED
+
+    @property
+    def is_ending(self) -> bool:
+        """True while COMMIT or ROLLBACK is under way, or has been."""
+        return self.phase in (Phase.COMMIT, Phase.ROLLBACK)
+
+    def enter(self, phase: Phase) -> None:
+        """Begin a phase; the outcome says what holds if nothing more is ever heard."""
+        self.phase = phase
+        if phase is Phase.STATEMENT:
+            self.has_statements = True
+            self.outcome = Outcome.ROLLED_BACK
+        elif phase is Phase.COMMIT and self.has_statements:
+            self.outcome = Outcome.UNKNOWN
+
+    def settle(self, outcome: Outcome) -> None:
+        """Write down what is proven of the work."""
+        self.outcome = outcome
+
+
+def outcome_of(phase: Phase, *, is_known: bool = False) -> Outcome:
+    """Return what a failure in `phase` leaves of the work.
+
+    Args:
+        phase: what was being done.
+        is_known: whether the failure itself proves that nothing was committed.
+    """
+    if phase in (Phase.CHECKOUT, Phase.CONNECT, Phase.PING, Phase.BEGIN):
+        return Outcome.NOT_STARTED
+    if phase is Phase.COMMIT and not is_known:
+        return Outcome.UNKNOWN
+    return Outcome.ROLLED_BACK
