@@ -6,6 +6,7 @@ Lives here: the order of the steps and the precedence of rules. Never here: a ru
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from failstop.scan import _source
+from failstop.scan._allow import without_allowed
 from failstop.scan._cache import Cache
 from failstop.scan._context import Context
 from failstop.scan._files import Source, discover
@@ -81,7 +83,7 @@ def _scan_text(text: str, name: str, root_name: str) -> tuple[list[Finding], int
     context = Context(module, root_name)
     found = [each for finder in FINDERS.values() for each in finder(context)]
     kept = _first_by_precedence(found)
-    return _allowed(_named(kept, text, name), text)
+    return without_allowed(_named(kept, text, name), text)
 
 
 def _first_by_precedence(findings: list[Finding]) -> list[Finding]:
@@ -112,20 +114,6 @@ def _named(findings: list[Finding], text: str, name: str) -> list[Finding]:
     return named
 
 
-def _allowed(findings: list[Finding], text: str) -> tuple[list[Finding], int]:
-    """The findings without those that a comment with a reason allows."""
-    comments = _source.allowances(text)
-    kept: list[Finding] = []
-    for each in findings:
-        comment = comments.get(each.line)
-        if comment is None or each.rule not in comment.rules:
-            kept.append(each)
-        elif not comment.reason:
-            told = f"{each.message} (the allow comment in line {comment.line} has no reason)"
-            kept.append(replace(each, message=told))
-    return kept, len(findings) - len(kept)
-
-
 def scan_file(source: Source, root: str = "") -> FileResult:
     """The result of one file; whatever is wrong with it becomes a word, never a traceback."""
     try:
@@ -147,6 +135,9 @@ def scan_bytes(data: bytes, source: Source) -> FileResult:
         return FileResult(source.name, skipped=str(word), lines=lines)
     except RecursionError:
         return FileResult(source.name, skipped="nested too deeply", lines=lines)
+    except Exception as error:
+        error.add_note(f"while reading {source.name}")
+        raise
     return FileResult(source.name, tuple(findings), lines=lines, allowed=allowed)
 
 
@@ -170,9 +161,7 @@ def scan_paths(
     found = discover([os.fspath(path) for path in paths], chosen)
     report = Report(skipped=list(found.skipped))
     cache = Cache.open(chosen.cache)
-    done = 0
-    for result in _results(found.sources, chosen, cache):
-        done += 1
+    for done, result in enumerate(_results(found.sources, chosen, cache), 1):
         report.add(result)
         if progress is not None:
             progress(done, len(found.sources))
@@ -203,5 +192,10 @@ def _worked(sources: list[Source], settings: Settings) -> Iterator[FileResult]:
     if workers == 1 or len(sources) < _PARALLEL_FROM:
         yield from map(scan_file, sources)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts) as pool:
         yield from pool.map(scan_file, sources, chunksize=16)
+
+
+def _ignore_interrupts() -> None:
+    """An interrupt is the parent's to tell: it ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

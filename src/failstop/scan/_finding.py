@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["PRECEDENCE", "RULES", "Confidence", "Finding", "Rule"]
 
-_DOCS = "https://failstop.dev/rules"
+_DOCS = "https://failstop.dev/scan"
 
 
 class Confidence(StrEnum):

@@ -18,7 +18,7 @@ __all__ = ["Plugin"]
 
 
 class Plugin:
-    """The entry point `FS = failstop.scan._flake8:Plugin` under `flake8.extension`."""
+    """The entry point `FS` under `flake8.extension`; it needs no setting and reads none."""
 
     name: ClassVar[str] = "failstop-scan"
     version: ClassVar[str] = version("failstop")
@@ -31,7 +31,7 @@ class Plugin:
         """Line, column, text and this class, as flake8 wants each finding."""
         try:
             findings = scan_source(self.text, self.filename)
-        except Skipped:
+        except (Skipped, RecursionError):
             return
         for each in findings:
             if each.confidence is not Confidence.LOW:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import fnmatch
 import tomllib
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from failstop.errors import ConfigurationError
 from failstop.scan._finding import RULES, Confidence
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "confidence_of", "rules_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +25,11 @@ class Settings:
     Args:
         rules: the rules that are looked for.
         confidence: the least confidence that is shown and that makes the exit code 1.
-        exclude: glob patterns of paths below the scanned root.
+        exclude: glob patterns of paths, below the scanned root or as they are shown.
         baseline: a file of known findings, relative to pyproject.toml; None for none.
         cache: a directory for results by content; None for no cache.
-        processes: how many processes; 0 for one a core.
+        processes: how many processes; 0 for one a core. More than one needs a caller whose main
+            module can be imported again, as `multiprocessing` says; the command takes 0.
     """
 
     rules: frozenset[str] = frozenset(RULES)
@@ -35,7 +37,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     baseline: Path | None = None
     cache: Path | None = None
-    processes: int = 0
+    processes: int = 1
 
     def excludes(self, below: str) -> bool:
         """True where a pattern takes this path or one of its parents."""
@@ -50,7 +52,9 @@ class Settings:
 
     @classmethod
     def near(cls, start: Path) -> Self:
-        """The settings of the first pyproject.toml at or above a path, else the defaults.
+        """The settings of the first pyproject.toml that names failstop, at or above a path.
+
+        The defaults where there is none: a broken file of somebody else's project is not ours.
 
         Raises:
             ConfigurationError: the file or a setting in it is wrong.
@@ -58,9 +62,9 @@ class Settings:
         here = start.resolve()
         for folder in (here, *here.parents):
             file = folder / "pyproject.toml"
-            if file.is_file():
+            if file.is_file() and b"failstop" in file.read_bytes():
                 return cls.read(file)
-        return cls()
+        return cls(processes=0)
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -70,33 +74,52 @@ class Settings:
             ConfigurationError: the file or a setting in it is wrong.
         """
         try:
-            table = tomllib.loads(file.read_text("utf-8"))
+            read = tomllib.loads(file.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"{file} cannot be read: {error}") from error
-        given = table.get("tool", {}).get("failstop", {}).get("scan", {})
-        if not isinstance(given, dict):
-            raise ConfigurationError(f"{file}: [tool.failstop.scan] is no table")
-        return cls(**_checked(given, file))
+        given: Any = read
+        for name in ("tool", "failstop", "scan"):
+            given = given.get(name, {})
+            if not isinstance(given, dict):
+                raise ConfigurationError(f"{file}: {name} is no table; write [tool.failstop.scan]")
+        try:
+            made = {key: _checked(key, value, file.parent) for key, value in given.items()}
+            return cls(**{"processes": 0, **made})
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file}: [tool.failstop.scan] {error}") from error
 
 
-def _checked(given: dict[str, Any], file: Path) -> dict[str, Any]:
-    known = {field.name for field in fields(Settings)}
-    wrong = sorted(set(given) - known)
-    if wrong:
-        raise ConfigurationError(
-            f"{file}: [tool.failstop.scan] knows no {wrong[0]!r}; it takes {', '.join(sorted(known))}"
-        )
-    made: dict[str, Any] = dict(given)
-    if "rules" in given:
-        made["rules"] = rules_of(given["rules"])
-    if "confidence" in given:
-        made["confidence"] = confidence_of(given["confidence"])
-    if "exclude" in given:
-        made["exclude"] = tuple(str(each) for each in given["exclude"])
-    for key in ("baseline", "cache"):
-        if key in given:
-            made[key] = file.parent / str(given[key])
-    return made
+def _checked(key: str, value: Any, folder: Path) -> Any:
+    """One setting as `Settings` takes it."""
+    checks: dict[str, Callable[[], Any]] = {
+        "rules": lambda: rules_of(_texts(key, value)),
+        "confidence": lambda: confidence_of(_text(key, value)),
+        "exclude": lambda: tuple(_texts(key, value)),
+        "baseline": lambda: folder / _text(key, value),
+        "cache": lambda: folder / _text(key, value),
+        "processes": lambda: _count(key, value),
+    }
+    if key not in checks:
+        raise ConfigurationError(f"knows no {key!r}; it takes {', '.join(sorted(checks))}")
+    return checks[key]()
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{key} is {value!r}; it is a text")
+    return value
+
+
+def _texts(key: str, value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{key} is {value!r}; it is a list of texts")
+    return [_text(key, each) for each in value]
+
+
+def _count(key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigurationError(f"{key} is {value!r}; it is a whole number, 0 for one a core")
+    return value
 
 
 def rules_of(names: list[str]) -> frozenset[str]:
