@@ -101,7 +101,7 @@ def build(row: Row) -> Any:
     if not issubclass(cls, sqlalchemy.exc.DBAPIError):
         return sqlalchemy.exc.StatementError(row["message"], "select 1", (), orig)
     invalidated = row["connection_invalidated"] == "True"
-    wrapper = cls(row["message"], None, orig, connection_invalidated=invalidated)
+    wrapper = cls("select 1", (), orig, connection_invalidated=invalidated)
     wrapper.__cause__ = orig
     return wrapper
 

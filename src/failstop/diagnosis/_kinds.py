@@ -116,13 +116,14 @@ def _connect_kind_by_text(driver: object) -> str | None:
 
 
 _CONNECT_TEXTS: Final = (
-    ("password authentication failed", "auth_failure"),
-    ("no pg_hba.conf entry", "auth_failure"),
+    ("password", "auth_failure"),
+    ("pg_hba.conf", "auth_failure"),
     ("too many clients already", "too_many_connections"),
     ("too many connections for", "too_many_connections"),
     ("remaining connection slots", "too_many_connections"),
     ("the database system is ", "not_accepting_connections"),
     ("could not translate host name", "host_unresolved"),
+    ("failed to resolve host", "host_unresolved"),
     ("Connection refused", "connection_refused"),
     ("No such file or directory", "connection_refused"),
     ("timeout expired", "connect_timeout"),
