@@ -149,8 +149,10 @@ class AsyncDatabase(GuardedDatabase):
         """Check a connection out, as `Database._connection()` does."""
         with self._limited(seconds):
             connection = await self._engine.connect()
-        async with connection:
+        try:
             yield await connection.execution_options(**options)
+        finally:
+            await asyncio.shield(connection.close())
 
     async def create_schema(self) -> None:
         """Create failstop's own tables where they are missing, as `Database.create_schema()`."""

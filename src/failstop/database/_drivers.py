@@ -8,14 +8,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
 from failstop._watchdog import Timer
 
-__all__ = ["CommitRefused", "adapt_connect", "adopt_timer", "transaction_status"]
+__all__ = [
+    "CommitRefused",
+    "TransactionStatus",
+    "adapt_connect",
+    "adopt_timer",
+    "driver_of",
+    "transaction_status",
+]
 
 Bound = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """Awaits a connect for as long as it may take."""
@@ -40,7 +49,7 @@ def adapt_connect(
     """Adapt the arguments of a connection in place; what the user gave is kept.
 
     Args:
-        driver: SQLAlchemy's name of the driver.
+        driver: its name, from `driver_of()`.
         cparams: the arguments.
         settings: the server's settings for the session.
         deadline: seconds for a call.
@@ -139,17 +148,38 @@ def _prompt_psycopg() -> type[Any]:
     return PromptConnection
 
 
+def driver_of(dialect: Dialect) -> str:
+    """Return the name of the driver; psycopg's async side has one of its own here."""
+    if dialect.driver == "psycopg" and dialect.is_async:
+        return "psycopg_async"
+    return dialect.driver
+
+
 def adopt_timer(connection: Any, timer: Timer) -> None:
     """Let a driver connection know when it is due, where it is of a class that asks."""
     if hasattr(type(connection), "timer"):
         connection.timer = timer
 
 
-def transaction_status(connection: PoolProxiedConnection) -> int | None:
-    """Return libpq's transaction status of a connection, None where the driver has none.
+def transaction_status(connection: PoolProxiedConnection) -> TransactionStatus:
+    """Return what the driver knows of the transaction, as of the server's last answer."""
+    driver_connection = connection.driver_connection
+    info = getattr(driver_connection, "info", None)  # psycopg, psycopg2
+    if info is not None:
+        return _LIBPQ_STATUS.get(int(info.transaction_status), TransactionStatus.UNKNOWN)
+    ask = getattr(driver_connection, "is_in_transaction", None)  # asyncpg, which hides a failed one
+    if ask is not None:
+        return TransactionStatus.UNKNOWN if ask() else TransactionStatus.NONE
+    return TransactionStatus.UNKNOWN
 
-    PQTRANS_IDLE is 0, ACTIVE 1, INTRANS 2, INERROR 3, UNKNOWN 4 (libpq, PQtransactionStatus).
-    """
-    info = getattr(connection.driver_connection, "info", None)
-    status = getattr(info, "transaction_status", None)
-    return None if status is None else int(status)
+
+class TransactionStatus(Enum):
+    """Whether there is a transaction, and whether it can still be committed."""
+
+    NONE = "none"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+# libpq, PQtransactionStatus: PQTRANS_IDLE is 0, ACTIVE 1, INTRANS 2, INERROR 3, UNKNOWN 4
+_LIBPQ_STATUS = {0: TransactionStatus.NONE, 3: TransactionStatus.FAILED}

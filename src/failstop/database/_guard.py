@@ -34,7 +34,13 @@ from failstop._scope import mark as mark_scope
 from failstop.database._attempt import Attempts
 from failstop.database._deadline import GRACE, current_limit
 from failstop.database._dialect import guard_dialect, raise_unguarded
-from failstop.database._drivers import adapt_connect, adopt_timer, transaction_status
+from failstop.database._drivers import (
+    TransactionStatus,
+    adapt_connect,
+    adopt_timer,
+    driver_of,
+    transaction_status,
+)
 from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
 from failstop.database._settings import session_settings
@@ -51,8 +57,6 @@ from failstop.errors import (
 from failstop.events import Incident
 
 __all__ = ["Guard"]
-
-IDLE, IN_ERROR = 0, 3  # libpq's PQTRANS_IDLE and PQTRANS_INERROR
 
 SILENT = Diagnosis(
     verdict=Verdict.CRITICAL,
@@ -92,7 +96,7 @@ class Guard:
         diagnoser: Diagnoser,
     ) -> None:
         require_plain(engine.get_execution_options().get("isolation_level"))
-        require_known_driver(engine.dialect.driver)
+        require_known_driver(driver_of(engine.dialect))
         if isinstance(engine.pool, GuardedPool):
             raise ConfigurationError(f"database {name!r}: this engine is guarded already")
         self.engine = engine
@@ -151,7 +155,7 @@ class Guard:
     ) -> None:
         """Adapt the arguments of a connection; SQLAlchemy then makes it with them."""
         adapt_connect(
-            dialect.driver,
+            driver_of(dialect),
             cparams,
             settings=self._settings,
             deadline=self.deadline,
@@ -176,7 +180,7 @@ class Guard:
         line = Line(
             self.failsafe.watchdog,
             driver_connection,
-            dialect.driver,
+            driver_of(dialect),
             generation=generation,
             is_probe=is_probe,
         )
@@ -240,9 +244,9 @@ class Guard:
         if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
             self._suspend(Outcome.ROLLED_BACK)
         status = transaction_status(connection)
-        if status == IN_ERROR:
+        if status is TransactionStatus.FAILED:
             self.reject_commit(transaction)
-        if status == IDLE and transaction.has_statements:
+        if status is TransactionStatus.NONE and transaction.has_statements:
             self._tell_gone(transaction)
         limit = _limit(line)
         if limit is not None and limit <= time.monotonic():

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
-from failstop.database._deadline import GRACE, current_limit
+from failstop.database._deadline import current_limit
 from failstop.database._line import Line
 from failstop.diagnosis import Phase
 
@@ -29,6 +29,10 @@ LINE = "failstop"
 
 SLICE = 0.02
 """Seconds between two looks at the latch by whoever waits for a connection of an exhausted pool."""
+
+
+PING_SHARE = 0.5
+"""The share of a call's time that the ping of an idle connection may take before it is replaced."""
 
 
 class Checkout(NamedTuple):
@@ -86,7 +90,8 @@ class GuardedPool(Pool):
         if line is None or line.is_severed or line.generation != self.guard.generation:
             entry.invalidate()
         elif under_way is not None:
-            line.arm(under_way.limit + GRACE)
+            now = time.monotonic()
+            line.arm(now + PING_SHARE * (under_way.limit - now))
         return entry
 
     def _wait_for_entry(self) -> ConnectionPoolEntry:
