@@ -26,6 +26,7 @@ from failstop import _scope
 from failstop._latch import IllegalSignalError, Latch, Signal, State
 from failstop._store import Store
 from failstop._watchdog import Watchdog
+from failstop._watchdog import Watchdog
 from failstop.alerts._alert import Alert, AlertSink
 from failstop.alerts._dispatcher import Dispatcher
 from failstop.alerts._page import alert_for
@@ -552,6 +553,7 @@ class FailSafe:
         """Give a forked child threads and locks of its own."""
         self.watchdog.after_fork()
         self._store.after_fork()
+        self.watchdog.after_fork()
         self._make_threads()
         if self._is_started:
             self._dispatcher.start()
