@@ -129,6 +129,7 @@ def scan_bytes(data: bytes, source: Source) -> FileResult:
     try:
         text = _source.decode(data)
         if not _source.can_matter(data):
+            _source.parse(text, source.name)  # for its word: wrong syntax is told of every file
             return FileResult(source.name, lines=lines)
         findings, allowed = _scan_text(text, source.name, source.below)
     except _source.Skipped as word:

@@ -50,7 +50,7 @@ def decode(data: bytes) -> str:
 
 
 def can_matter(data: bytes) -> bool:
-    """False for a file that holds no word of databases: it is not even parsed."""
+    """False for a file that holds no word of databases: no rule reads it."""
     return bool(words.SUBJECT.search(data) and words.TRIGGER.search(data))
 
 
