@@ -17,11 +17,12 @@ logs, or knows a driver. No message may hold a URL, an SQL text or a parameter.
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 __all__ = [
     "CommitOutcomeUnknownError",
@@ -64,7 +65,56 @@ class Outcome(StrEnum):
         return self in (Outcome.NOT_STARTED, Outcome.ROLLED_BACK)
 
 
-class CriticalError(Exception):
+class _Portable:
+    """An exception that survives pickling and copying whole, whatever its constructor takes.
+
+    A copy in this process keeps the very same cause. A pickle carries the cause too, or, where that
+    cannot be pickled, a stand-in with the name of its class.
+    """
+
+    args: tuple[Any, ...]
+    __cause__: BaseException | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args), (self.__dict__, _portable(self.__cause__))
+
+    def __setstate__(self, state: Any) -> None:
+        facts, cause = state
+        self.__dict__.update(facts)
+        if cause is not None:
+            self.__cause__ = cause
+
+    def __copy__(self) -> Self:
+        again = _rebuild(type(self), self.args)
+        again.__setstate__((self.__dict__, self.__cause__))
+        return again
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        again = _rebuild(type(self), copy.deepcopy(self.args, memo))
+        memo[id(self)] = again
+        again.__setstate__((copy.deepcopy(self.__dict__, memo), self.__cause__))
+        return again
+
+
+_P = TypeVar("_P", bound=_Portable)
+
+
+def _rebuild(cls: type[_P], args: tuple[Any, ...]) -> _P:
+    """Make an error without its constructor: subclasses may have any signature."""
+    error = cls.__new__(cls)
+    error.args = args
+    return error
+
+
+def _portable(cause: BaseException | None) -> BaseException | None:
+    try:
+        pickle.loads(pickle.dumps(cause))  # noqa: S301 - our own bytes, made on this line
+    except Exception:  # noqa: BLE001 - drivers raise anything here; the class name survives
+        return RuntimeError(f"{type(cause).__module__}.{type(cause).__qualname__}")
+    return cause
+
+
+class CriticalError(_Portable, Exception):
     """A dependency that the service cannot work without can no longer be trusted.
 
     Args:
@@ -76,7 +126,7 @@ class CriticalError(Exception):
         occurred_at: when it was seen, with a time zone; now where it is None.
 
     Raises:
-        ValueError: the error code is none of `ErrorCode`.
+        ValueError: the error code is none of `ErrorCode`, or the outcome none of `Outcome`.
     """
 
     is_critical: ClassVar[bool] = True
@@ -99,8 +149,8 @@ class CriticalError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.error_code = ErrorCode(error_code) if error_code else self.default_code
-        self.outcome = Outcome(outcome) if outcome else self.default_outcome
+        self.error_code = self.default_code if error_code is None else ErrorCode(error_code)
+        self.outcome = self.default_outcome if outcome is None else Outcome(outcome)
         self.incident_id = incident_id
         self.kind = kind
         self.occurred_at = occurred_at or datetime.now(UTC)
@@ -112,30 +162,6 @@ class CriticalError(Exception):
 
     def __str__(self) -> str:
         return self.prefix + self.message
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args), (self.__dict__, self._portable_cause())
-
-    def __setstate__(self, state: Any) -> None:
-        facts, cause = state
-        self.__dict__.update(facts)
-        self.__cause__ = cause
-
-    def _portable_cause(self) -> BaseException | None:
-        """The cause, or a stand-in with its class name where it cannot be pickled."""
-        cause = self.__cause__
-        try:
-            pickle.loads(pickle.dumps(cause))  # noqa: S301 - our own bytes, made on this line
-        except Exception:  # noqa: BLE001 - drivers raise anything here; the class name survives
-            return RuntimeError(f"{type(cause).__module__}.{type(cause).__qualname__}")
-        return cause
-
-
-def _rebuild(cls: type[CriticalError], args: tuple[Any, ...]) -> CriticalError:
-    """Make an error without its constructor: subclasses may have any signature."""
-    error = cls.__new__(cls)
-    error.args = args
-    return error
 
 
 class CriticalDatabaseError(CriticalError):
@@ -234,11 +260,11 @@ class OperationsSuspendedError(CriticalError):
         self.cause_code = cause_code
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(_Portable, ValueError):
     """A setting is wrong or would make a claim false; the text says the mend."""
 
 
-class ResetRefusedError(Exception):
+class ResetRefusedError(_Portable, Exception):
     """Recovery is not proven, so fail-safe mode was not left.
 
     Attributes:
@@ -253,7 +279,7 @@ class ResetRefusedError(Exception):
         return str(self.args[0])
 
 
-class IdempotencyConflictError(Exception):
+class IdempotencyConflictError(_Portable, Exception):
     """The key was used before, for another request.
 
     Attributes:
