@@ -7,7 +7,9 @@ Never here: what to do about it, which is the boundary's.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import threading
+from collections.abc import Sequence, Set
+from contextvars import ContextVar, Token
 from typing import Protocol
 
 from failstop.errors import CriticalError, Outcome
@@ -17,6 +19,11 @@ __all__ = ["GRAVITY", "Scope", "Work", "current_scope", "mark"]
 GRAVITY = (Outcome.UNKNOWN, Outcome.COMMITTED, Outcome.ROLLED_BACK, Outcome.NOT_STARTED)
 """Outcomes, the gravest first."""
 
+MANY = 64
+"""Works after which those that ended are folded, so that a stream that never ends stays small."""
+
+_folding = threading.Lock()
+
 
 class Work(Protocol):
     """A guarded operation; its outcome is read when the response is made."""
@@ -25,37 +32,80 @@ class Work(Protocol):
     def outcome(self) -> Outcome:
         """What happened to the operation, as far as is known now."""
 
+    @property
+    def is_open(self) -> bool:
+        """True until the operation has ended and its outcome changes no more."""
+
 
 class Scope:
-    """One protected call; `error` is the first critical failure that the guard saw in it."""
+    """One protected call; `error` is the first critical failure that was seen in it.
 
-    __slots__ = ("error", "parent", "works")
+    `token` is the context variable's, from when the scope was first entered: that it is the first
+    makes a circle of parents impossible.
 
-    def __init__(self, parent: Scope | None) -> None:
-        self.parent = parent
-        self.error: CriticalError | None = None
-        self.works: list[Work] | None = None
+    The defaults are the class's: one is made for every protected call, and an `__init__` would
+    be a third of what that costs. Threads share a scope, so whatever changes it is atomic.
+    """
+
+    token: Token[Scope | None] | None = None
+    error: CriticalError | None = None
+    is_closed: bool = False
+    works: Sequence[Work] = ()
+    marks: Set[Outcome] = frozenset()
+
+    @property
+    def parent(self) -> Scope | None:
+        """The scope in which this one was first entered."""
+        outer = self.token.old_value if self.token is not None else None
+        return outer if isinstance(outer, Scope) else None
 
     def mark(self, error: CriticalError) -> None:
         """Record a critical failure here and in every enclosing scope; the first one stays."""
         scope: Scope | None = self
         while scope is not None:
             scope.error = scope.error or error
+            scope.__dict__.setdefault("marks", set()).add(error.outcome)
             scope = scope.parent
 
     def add(self, work: Work) -> None:
-        """Let `work` speak in the outcome of this scope and of every enclosing one."""
+        """Let `work` speak in the outcome of this scope and of every enclosing one.
+
+        A scope that is over takes no more: a task that it began may run for ever.
+        """
         scope: Scope | None = self
         while scope is not None:
-            if scope.works is None:
-                scope.works = []
-            scope.works.append(work)
+            if not scope.is_closed:
+                works: list[Work] = scope.__dict__.setdefault("works", [])
+                works.append(work)
+                if len(works) > MANY:
+                    _fold(works)
             scope = scope.parent
 
-    def outcome(self, error: CriticalError) -> Outcome:
-        """Return the gravest outcome among `error` and the guarded operations of this scope."""
-        outcomes = {error.outcome, *(work.outcome for work in self.works or ())}
-        return next(outcome for outcome in GRAVITY if outcome in outcomes)
+    @property
+    def has_open_work(self) -> bool:
+        """True while the outcome of this scope may still change."""
+        return any(work.is_open for work in tuple(self.works))
+
+    @property
+    def outcome(self) -> Outcome:
+        """The gravest outcome among the marks and the guarded operations of this scope."""
+        outcomes = {*tuple(self.marks), *(work.outcome for work in tuple(self.works))}
+        return next((each for each in GRAVITY if each in outcomes), Outcome.NOT_STARTED)
+
+
+def _fold(works: list[Work]) -> None:
+    """Keep the works that are open, and one for each outcome of those that ended.
+
+    One thread at a time: others append meanwhile, behind what is replaced here.
+    """
+    if not _folding.acquire(blocking=False):
+        return
+    try:
+        seen = works[:]
+        ended = {work.outcome: work for work in seen if not work.is_open}
+        works[: len(seen)] = [*(work for work in seen if work.is_open), *ended.values()]
+    finally:
+        _folding.release()
 
 
 current_scope: ContextVar[Scope | None] = ContextVar("failstop_scope", default=None)

@@ -1,7 +1,20 @@
 """The guard over SQLAlchemy: queries and transactions that trip the latch where it fails."""
 
-from failstop.database._async import AsyncDatabase
+from typing import TYPE_CHECKING, Any
+
 from failstop.database._database import Database
 from failstop.database._health import DatabaseHealth
 
+if TYPE_CHECKING:
+    from failstop.database._async import AsyncDatabase
+
 __all__ = ["AsyncDatabase", "Database", "DatabaseHealth"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import AsyncDatabase when it is first asked for: only then is greenlet needed."""
+    if name != "AsyncDatabase":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from failstop.database._async import AsyncDatabase
+
+    return AsyncDatabase
