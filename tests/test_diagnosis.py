@@ -133,6 +133,15 @@ class TestTable:
             assert re.fullmatch(r"[A-Z].*[^.]\.", line[column]), line
             assert not re.search(r"[a-z]\. [A-Z]", line[column]), line
 
+    def test_every_kind_is_told_in_the_documentation(self) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
+        mild = text.partition("## The application's own")[2]
+        for line in lines():
+            name = f"`{line['kind']}`"
+            row = f"| {name} | {line['error_code']} | "
+            assert (row in text) if line["error_code"] else (name in mild), name
+            assert not line["error_code"] or re.search(rf"\| {name} .*{line['sqlstate']}", text)
+
 
 class TestServerWord:
     def test_an_unknown_code_is_critical(self) -> None:
