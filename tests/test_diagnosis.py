@@ -17,7 +17,13 @@ import psycopg.errors
 import pytest
 import sqlalchemy as sa
 from psycopg.pq import DiagnosticField
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InvalidRequestError,
+    OperationalError,
+    ProgrammingError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import failstop
@@ -204,6 +210,10 @@ class TestServerWord:
     ) -> None:
         assert diagnose(wrapped(server_error(sqlstate, file=file))).kind == kind
 
+    def test_no_place_in_the_servers_source_excuses_a_session_that_was_ended(self) -> None:
+        error = wrapped(server_error("57P01", "FATAL", function="exec_stmt_raise"))
+        assert verdict_of(error) is Verdict.CRITICAL
+
     def test_a_cached_plan_is_a_conflict_and_a_missing_feature_is_not(self) -> None:
         assert diagnose(wrapped(server_error("0A000"))).kind == "feature_not_supported"
         stale = wrapped(server_error("0A000", function="RevalidateCachedQuery"))
@@ -301,6 +311,11 @@ class TestPhase:
         assert diagnosis.verdict is Verdict.CRITICAL
         assert "retry" not in diagnosis.action.lower()
 
+    def test_a_commit_that_sqlite_could_not_write_is_in_doubt(self) -> None:
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorname = "SQLITE_FULL"
+        assert not diagnose(wrapped(full), phase=Phase.COMMIT).outcome_known
+
     @pytest.mark.parametrize("sqlstate", ["23503", "23505", "P0001", "40001"])
     def test_a_commit_that_a_living_server_refused_is_known(self, sqlstate: str) -> None:
         diagnosis = diagnose(wrapped(server_error(sqlstate)), phase=Phase.COMMIT)
@@ -353,6 +368,10 @@ class TestSilence:
 
     def test_a_driver_error_without_a_code_is_critical(self) -> None:
         assert verdict_of(wrapped(psycopg.OperationalError("?"))) is Verdict.CRITICAL
+
+    def test_a_mild_class_around_a_doubtful_one_is_critical(self) -> None:
+        error = ProgrammingError("select 1", (), psycopg.OperationalError("?"))
+        assert verdict_of(error) is Verdict.CRITICAL
 
     def test_asyncpgs_interface_error_is_mild_only_on_a_living_connection(self) -> None:
         import asyncpg
@@ -416,6 +435,9 @@ class TestChain:
         assert verdict_of(mild) is Verdict.APPLICATION
         grave = BaseExceptionGroup("grave", [asyncio.CancelledError(), mild, lost()])
         assert verdict_of(grave) is Verdict.CRITICAL
+
+    def test_a_group_too_large_to_judge_is_critical(self) -> None:
+        assert verdict_of(ExceptionGroup("?", [unique_violation()] * 1500)) is Verdict.CRITICAL
 
     def test_a_group_among_the_causes_is_searched(self) -> None:
         error = ValueError("?")

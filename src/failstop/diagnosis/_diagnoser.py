@@ -73,6 +73,7 @@ class Diagnoser:
     def __init__(self, *, overrides: Mapping[str, Verdict] | None = None) -> None:
         self._overrides = dict(overrides or {})
         self._is_strict = False
+        read_table()  # now, for a disk that dies later
         for key, verdict in self._overrides.items():
             _require_override(key, verdict)
 

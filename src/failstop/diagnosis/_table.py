@@ -43,7 +43,7 @@ class _Table:
 
 @cache
 def read_table() -> _Table:
-    """Read the package's table; once, and before the first failure."""
+    """Read the package's table, once."""
     data = pkgutil.get_data("failstop", "sqlstates.csv")
     assert data is not None
     codes: dict[str, Row] = {}
