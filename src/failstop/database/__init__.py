@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from failstop.database._database import Database
+from failstop.database._deadline import deadline
 from failstop.database._health import DatabaseHealth
 
 if TYPE_CHECKING:
     from failstop.database._async import AsyncDatabase
 
-__all__ = ["AsyncDatabase", "Database", "DatabaseHealth"]
+__all__ = ["AsyncDatabase", "Database", "DatabaseHealth", "deadline"]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,6 +80,10 @@ class GuardedDatabase:
         """Free whoever is blocked and discard the pool; called on every trip."""
         self._guard.suspend(incident)
 
+    def close(self) -> None:
+        """Close the monitor's own connections; the engine is its owner's to dispose of."""
+        self._guard.probe_engine.dispose()
+
     def health(self) -> DatabaseHealth:
         """Return the monitor's last observation; asks nothing of the database."""
         seen = self._failsafe.status().database(self._name)

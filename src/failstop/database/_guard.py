@@ -96,6 +96,7 @@ class Guard:
         diagnoser: Diagnoser,
     ) -> None:
         require_plain(engine.get_execution_options().get("isolation_level"))
+        require_plain(getattr(engine.dialect, "_on_connect_isolation_level", None))
         require_known_driver(driver_of(engine.dialect))
         if isinstance(engine.pool, GuardedPool):
             raise ConfigurationError(f"database {name!r}: this engine is guarded already")

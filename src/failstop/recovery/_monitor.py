@@ -40,6 +40,9 @@ class Dependency(Protocol):
     def suspend(self, incident: Incident) -> None:
         """Abort what is in flight; called on every trip, by whichever thread tripped."""
 
+    def close(self) -> None:
+        """Give back what the probe holds; called when the FailSafe has closed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
