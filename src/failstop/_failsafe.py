@@ -236,6 +236,8 @@ class FailSafe:
         if is_started:
             self._monitor.close(CLOSE_TIMEOUT)
             self._dispatcher.close(CLOSE_TIMEOUT)
+        for dependency in tuple(self._dependencies.values()):
+            _close(dependency)
         self.watchdog.close(CLOSE_TIMEOUT)
         self._store.close()
 
@@ -616,6 +618,13 @@ def _tell(function: Callable[[Any], object], fact: object) -> None:
         function(fact)
     except Exception:  # an observer's failure is its own
         logger.exception("an observer of %s raised", type(fact).__name__)
+
+
+def _close(dependency: Dependency) -> None:
+    try:
+        dependency.close()
+    except Exception:  # it must not keep the others open
+        logger.exception("a dependency could not close")
 
 
 _living: weakref.WeakSet[FailSafe] = weakref.WeakSet()
