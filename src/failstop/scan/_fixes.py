@@ -75,14 +75,14 @@ def _mend_file(file: Path, findings: list[Finding]) -> int:
     data = file.read_bytes()
     text = _source.decode(data)
     places = _Places.of(text, file.name, {each.line: each.rule for each in findings})
-    if not places.count:
+    changed, count = _changed(data, places)
+    if not count:
         return 0
-    changed = _changed(data, places)
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     partial.write_bytes(changed)
     shutil.copymode(file, partial)
     partial.replace(file)
-    return places.count
+    return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,6 @@ class _Places:
     error: str
     """The name of CriticalError in this module."""
     is_imported: bool
-
-    @property
-    def count(self) -> int:
-        """How many places."""
-        return len(self.handlers) + len(self.defaults)
 
     @classmethod
     def of(cls, text: str, name: str, rules: dict[int, str]) -> _Places:
@@ -150,8 +145,8 @@ def _binds(tree: ast.Module, name: str) -> bool:
     return False
 
 
-def _changed(data: bytes, places: _Places) -> bytes:
-    """The bytes with the edits; encoding, newlines and all other text stay."""
+def _changed(data: bytes, places: _Places) -> tuple[bytes, int]:
+    """The bytes with the edits, and how many; encoding, newlines and all other text stay."""
     try:
         module = cst.parse_module(data)
     except (cst.ParserSyntaxError, UnicodeDecodeError, RecursionError) as error:
@@ -160,11 +155,9 @@ def _changed(data: bytes, places: _Places) -> bytes:
         raise _Refused("libcst cannot write it back as it was")
     editor = _Editor(places)
     edited = MetadataWrapper(module, unsafe_skip_copy=True).visit(editor)
-    if places.handlers and not places.is_imported:
+    if editor.raised and not places.is_imported:
         edited = _importing(edited)
-    if editor.done != places.count:
-        raise _Refused("a place has a shape that is not mended by a tool")
-    return edited.bytes
+    return edited.bytes, editor.raised + editor.bared
 
 
 class _Editor(cst.CSTTransformer):
@@ -175,7 +168,8 @@ class _Editor(cst.CSTTransformer):
     def __init__(self, places: _Places) -> None:
         super().__init__()
         self.places = places
-        self.done = 0
+        self.raised = 0
+        self.bared = 0
 
     def _line(self, node: cst.CSTNode) -> int:
         return int(self.get_metadata(PositionProvider, node).start.line)
@@ -186,7 +180,7 @@ class _Editor(cst.CSTTransformer):
         for was, now in zip(original_node.handlers, updated_node.handlers, strict=True):
             if self._line(was) in self.places.handlers:
                 handlers.append(_reraising(self.places.error))
-                self.done += 1
+                self.raised += 1
             handlers.append(now)
         return updated_node.with_changes(handlers=handlers)
 
@@ -197,7 +191,7 @@ class _Editor(cst.CSTTransformer):
         environ = _environ_of(updated_node)
         if environ is None:
             return updated_node
-        self.done += 1
+        self.bared += 1
         name = cst.SubscriptElement(cst.Index(updated_node.args[0].value))
         return cst.Subscript(environ, [name], lpar=updated_node.lpar, rpar=updated_node.rpar)
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from importlib.metadata import version
-from typing import ClassVar
 
 from failstop.scan._engine import scan_source
 from failstop.scan._finding import Confidence
@@ -19,9 +17,6 @@ __all__ = ["Plugin"]
 
 class Plugin:
     """The entry point `FS` under `flake8.extension`; it needs no setting and reads none."""
-
-    name: ClassVar[str] = "failstop-scan"
-    version: ClassVar[str] = version("failstop")
 
     def __init__(self, tree: ast.AST, lines: list[str], filename: str = "<source>") -> None:
         self.text = "".join(lines)
