@@ -9,7 +9,7 @@ import ast
 from dataclasses import dataclass
 
 from failstop.scan import _vocabulary as words
-from failstop.scan._model import Module, child_blocks, dotted, last_part
+from failstop.scan._model import Module, TryNode, child_blocks, dotted, last_part
 
 __all__ = ["Catch", "catch_of", "catch_of_types", "swallows_all"]
 
@@ -112,32 +112,32 @@ def _by_package(name: str) -> str:
     return "network" if name.startswith("socket") else "other"
 
 
-def covers_database(catch: Catch) -> bool:
+def covers_database(catch: Catch, module: Module) -> bool:
     """True where after this clause no failure of the database is left for a later one."""
     if catch.reach == "broad":
         return True
-    lasts = {last_part(name) for name in catch.names}
+    lasts = {last_part(module.resolve(name)) for name in catch.names}
     return catch.reach in ("database", "critical") and bool(
         lasts & (words.ALL_DATABASE_ERRORS | words.CRITICAL_ERRORS)
     )
 
 
-def reaching(statement: ast.Try, handler: ast.ExceptHandler, module: Module) -> Catch | None:
+def reaching(statement: TryNode, handler: ast.ExceptHandler, module: Module) -> Catch | None:
     """What reaches a handler once the earlier ones had their turn; None where it is no database's."""
     for earlier in statement.handlers:
         if earlier is handler:
             break
-        if covers_database(catch_of(earlier, module)):
+        if covers_database(catch_of(earlier, module), module):
             return None
     catch = catch_of(handler, module)
     return catch if catch.reach in ("broad", "database", "network", "critical") else None
 
 
-def swallows_all(statement: ast.Try, module: Module) -> bool:
+def swallows_all(statement: TryNode, module: Module) -> bool:
     """True where no failure of the database leaves this try: some handler takes it and keeps it."""
     for handler in statement.handlers:
         catch = catch_of(handler, module)
-        if catch.is_database and covers_database(catch):
+        if catch.is_database and covers_database(catch, module):
             return not may_raise(handler.body)
         if catch.is_database and may_raise(handler.body):
             return False

@@ -12,21 +12,22 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from failstop.scan import _vocabulary as words
-from failstop.scan._catching import Catch, catch_of_types, may_raise, reaching
+from failstop.scan._catching import Catch, catch_of_types, reaching
 from failstop.scan._database import STRONG, Databases, Touch, statements_in, union
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import Flow, Path
 from failstop.scan._model import (
+    TRY,
     Block,
     Function,
     Module,
+    TryNode,
     calls_in,
     dotted,
     last_part,
     own_expressions,
     strings_in,
 )
-from failstop.scan._values import Value
 from failstop.scan._vocabulary import Effect
 
 __all__ = ["Attempt", "Context"]
@@ -40,7 +41,7 @@ class Attempt:
 
     context: Context
     function: Function
-    statement: ast.Try | ast.With | ast.AsyncWith
+    statement: TryNode | ast.With | ast.AsyncWith
     handler: ast.ExceptHandler | None
     catch: Catch
     touches: list[Touch]
@@ -89,13 +90,39 @@ class Attempt:
         """The ways from the handler to the ends of the function."""
         if self._paths is None:
             flow = Flow(self.function.module, self.function, self.context.databases)
-            if isinstance(self.statement, ast.Try) and self.handler:
+            if isinstance(self.statement, TRY) and self.handler:
                 self._paths = flow.from_handler(self.statement, self.handler)
             elif isinstance(self.statement, (ast.With, ast.AsyncWith)):
                 self._paths = flow.from_suppress(self.statement)
             else:
                 self._paths = []
         return self._paths
+
+    @property
+    def loop(self) -> ast.For | ast.AsyncFor | None:
+        """The innermost `for` around the block."""
+        for parent, place in self.context.module.ancestors(self.statement):
+            if isinstance(parent, (ast.For, ast.AsyncFor)) and place.part == "body":
+                return parent
+        return None
+
+    @property
+    def in_item_loop(self) -> bool:
+        """True inside a loop over items, where one failure is one item's."""
+        return self.loop is not None and not self.is_repeated
+
+    @property
+    def is_repeated(self) -> bool:
+        """True inside a loop over attempts of one and the same work."""
+        loop = self.loop
+        if loop is None:
+            return False
+        call = loop.iter
+        counted = isinstance(call, ast.Call) and last_part(dotted(call.func)) in ("range", "count")
+        names = {dotted(node) for each in self.body for node in ast.walk(each)}
+        return counted and (
+            dotted(loop.target) not in names or bool(words.ATTEMPT_NAME.search(dotted(loop.target)))
+        )
 
     @property
     def is_cleanup(self) -> bool:
@@ -224,6 +251,9 @@ class Context:
         if function.is_module:
             return False
         route = self.route_of(function)
+        in_health_view = function.cls is not None and words.HEALTH_VIEW.search(function.cls.name)
+        if in_health_view and function.name in ("get", "head"):
+            return True
         if route:
             return bool(words.HEALTH_PATH.search(route)) or (
                 bool(words.HEALTH_NAME.search(function.name)) and "{" not in route
@@ -482,17 +512,3 @@ def reports(path: Path) -> bool:
     if path.end == "raise":
         return path.value.sort != "fact"
     return path.end == "return" and path.value.sort in ("failure", "reported", "refused", "error")
-
-
-def worst(values: list[Value], order: tuple[str, ...]) -> Value | None:
-    """The value whose sort comes first in an order."""
-    for sort in order:
-        for value in values:
-            if value.sort == sort:
-                return value
-    return None
-
-
-def raises_again(block: Block) -> bool:
-    """True where the block's last statement is a raise."""
-    return may_raise(block)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from failstop.scan import _vocabulary as words
 from failstop.scan._model import (
+    TRY,
     Block,
     Function,
     Module,
@@ -51,7 +53,9 @@ _ASIDE = frozenset(
     "debug warning error exception list set dict close next override partial bool callable "
     "iscoroutine gather put isawaitable super".split()
 )
-_FOREIGN = frozenset({"http", "cache", "cloud", "memory", "other", "smtp", "flask_session"})
+_FOREIGN = frozenset(
+    {"http", "cache", "cloud", "memory", "other", "smtp", "flask_session", "messages"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +138,40 @@ class Databases:
             if direct and direct.strength < STRONG:
                 return []
         if direct is None and callee is None:
+            wrapped = self._wrapped(call, function)
+            if wrapped:
+                return wrapped
             given = self._given(call, function)
             return [given] if given else []
         return [direct] if direct else []
+
+    def _wrapped(self, call: ast.Call, function: Function) -> list[Touch]:
+        """The touches of `func(*args)` in a decorator of this module: its functions' touches."""
+        if not isinstance(call.func, ast.Name):
+            return []
+        scope: Function | None = function.outer
+        while scope is not None and all(p.arg != call.func.id for p in scope.parameters()):
+            scope = scope.outer
+        if scope is None or scope.is_module:
+            return []
+        makers = {scope.name, scope.outer.name if scope.outer else ""}
+        inner = [
+            (each, touch)
+            for name in makers & self.decorated.keys()
+            for each in self.decorated[name]
+            for touch in self.summary(each)
+        ]
+        return [Touch(call, t.effect, t.strength, t.kind, each) for each, t in inner]
+
+    @cached_property
+    def decorated(self) -> dict[str, list[Function]]:
+        """The functions of this module by the name of each decorator."""
+        found: dict[str, list[Function]] = {}
+        for function in self.module.functions:
+            for decorator in function.decorators:
+                target = decorator.func if isinstance(decorator, ast.Call) else decorator
+                found.setdefault(last_part(dotted(target)), []).append(function)
+        return found
 
     def _given(self, call: ast.Call, function: Function) -> Touch | None:
         """A call that is given a session, connection or cursor touches its database."""
@@ -188,7 +223,7 @@ class Databases:
                 for part, inner, handler in child_blocks(statement):
                     sealed = (
                         part == "body"
-                        and isinstance(statement, ast.Try)
+                        and isinstance(statement, TRY)
                         and swallows_all(statement, self.module)
                     )
                     if not sealed and handler is None:
@@ -437,7 +472,8 @@ class Databases:
             effect = words.UNIVERSAL[method]
             if effect & Effect.UPSERT:
                 effect |= Effect.WRITE | Effect.AUTOCOMMIT
-            return Touch(call, effect, STRONG if self.is_database_module else FAIR, "query")
+            sure = self.is_database_module or dotted(func.value).endswith("metadata")
+            return Touch(call, effect, STRONG if sure else FAIR, "query")
         if method in ("commit", "rollback") and not call.args:
             if self.module.uses("git", "pygit2", "github", "dulwich") or not (
                 self.is_database_module or self._speaks_database()
@@ -592,7 +628,11 @@ class Databases:
 
     def _by_giver(self, name: str) -> Kind | None:
         giver = self._giver(name)
-        return Kind(giver, FAIR) if giver else None
+        if giver is None:
+            return None
+        origin = self.module.imports.get(name, "").rpartition(".")[0]
+        at_home = bool(origin) and bool(words.DATABASE_MODULES.search(origin))
+        return Kind(giver, STRONG if at_home else self._sureness(giver, name.lower()))
 
     @staticmethod
     def _giver(name: str) -> str | None:
@@ -774,8 +814,9 @@ class Databases:
             if parent.split(".")[0] == "request" and last == "session":
                 return Kind("flask_session", FAIR)
         if last[:1].isupper() and last.isidentifier() and not last.isupper():
-            giver = self._giver(last)
-            return Kind("factory", FAIR) if giver == "session" else None
+            giver = self._by_giver(last)
+            is_session = giver is not None and giver.name == "session"
+            return Kind("factory", giver.strength) if giver and is_session else None
         return self._by_spelling(last, name)
 
     def _by_spelling(self, last: str, full: str = "") -> Kind | None:
@@ -830,7 +871,19 @@ class Databases:
             return None
         if kind == "repository" and module.uses("git", "github", "huggingface_hub", "pygit2"):
             return None
-        return Kind(kind, FAIR)
+        return Kind(kind, self._sureness(kind, bare))
+
+    def _sureness(self, kind: str, bare: str) -> int:
+        """A name is proof enough where the module imports what such a name is of."""
+        module = self.module
+        if kind == "session":
+            speaks = module.uses("sqlalchemy", "sqlmodel", "flask_sqlalchemy")
+            other = module.uses("requests", "aiohttp", "httpx", "curl_cffi", "boto3")
+            return STRONG if speaks and (not other or "db" in bare) else FAIR
+        if kind in ("connection", "cursor", "engine", "pool"):
+            speaks = bool(module.packages & (words.DATABASE_PACKAGES - words.ACTIVE_RECORDS))
+            return STRONG if speaks else FAIR
+        return FAIR
 
     # Assignments
 

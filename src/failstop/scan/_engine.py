@@ -18,7 +18,7 @@ from failstop.scan._allow import without_allowed
 from failstop.scan._cache import Cache
 from failstop.scan._context import Context
 from failstop.scan._files import Source, discover
-from failstop.scan._finding import PRECEDENCE, Finding
+from failstop.scan._finding import PRECEDENCE, Confidence, Finding
 from failstop.scan._model import Module
 from failstop.scan._settings import Settings
 from failstop.scan.rules import FINDERS
@@ -97,8 +97,8 @@ def _first_by_precedence(findings: list[Finding]) -> list[Finding]:
 
 
 def _order(finding: Finding) -> tuple[int, int]:
-    """A rule that surely fits comes before one that may; among equals the precedence decides."""
-    return -finding.confidence.rank, _RANK[finding.rule]
+    """The precedence decides; a finding that is hidden by default never hides one that is shown."""
+    return int(finding.confidence is Confidence.LOW), _RANK[finding.rule]
 
 
 def _named(findings: list[Finding], text: str, name: str) -> list[Finding]:

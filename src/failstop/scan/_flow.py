@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from failstop.scan._database import Databases, statements_in
-from failstop.scan._model import Block, Function, Module, dotted, last_part
+from failstop.scan._model import TRY, Block, Function, Module, TryNode, dotted, last_part
 from failstop.scan._values import UNKNOWN, Reader, Value, status_of
 
 __all__ = ["Flow", "Path"]
@@ -41,7 +41,7 @@ class Flow:
         self.reader = Reader(module, function)
         self.steps = 0
 
-    def from_handler(self, statement: ast.Try, handler: ast.ExceptHandler) -> list[Path]:
+    def from_handler(self, statement: TryNode, handler: ast.ExceptHandler) -> list[Path]:
         """The ways from the first statement of a handler to the ends of the function."""
         if handler.name:
             self.reader.error_names.add(handler.name)
@@ -75,7 +75,7 @@ class Flow:
 
     def _through_finally(self, statement: ast.stmt, path: Path) -> Path:
         """A `return` in a finally block replaces whatever was on its way."""
-        final = statement.finalbody if isinstance(statement, ast.Try) else []
+        final = statement.finalbody if isinstance(statement, TRY) else []
         for node in final:
             if isinstance(node, ast.Return):
                 value = self.reader.read(node.value, path.env)
@@ -90,7 +90,7 @@ class Flow:
         """The ways from just behind a statement to the ends of the function."""
         place = self.module.place(statement)
         head: list[ast.stmt] = []
-        if isinstance(statement, ast.Try):
+        if isinstance(statement, TRY):
             head = list(statement.finalbody)
         if place is None:
             return [Path("fall", Value("none"), None, env)]
@@ -162,7 +162,7 @@ class Flow:
             return self._branch(statement, env, trail)
         if isinstance(statement, (ast.With, ast.AsyncWith)):
             return self._prefixed(trail, self.run(statement.body, env))
-        if isinstance(statement, ast.Try):
+        if isinstance(statement, TRY):
             whole = [*statement.body, *statement.orelse, *statement.finalbody]
             return self._prefixed(trail, self.run(whole, env))
         if isinstance(statement, (ast.For, ast.AsyncFor)):

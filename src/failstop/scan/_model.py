@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 __all__ = [
+    "TRY",
     "Block",
     "Class",
     "Function",
     "Module",
     "Place",
+    "TryNode",
     "calls_in",
     "child_blocks",
     "dotted",
@@ -27,6 +29,9 @@ __all__ = [
 
 Block: TypeAlias = list[ast.stmt]
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+TryNode: TypeAlias = ast.Try | ast.TryStar
+#: `try` in both its forms: `except` and `except*`.
+TRY = (ast.Try, ast.TryStar)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _OPAQUE = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LEAVES = (ast.Constant, ast.Name, ast.expr_context, ast.operator, ast.cmpop, ast.unaryop)
@@ -64,7 +69,7 @@ class Function:
     body: Block
     cls: Class | None = None
     outer: Function | None = None
-    tries: list[ast.Try] = field(default_factory=list)
+    tries: list[TryNode] = field(default_factory=list)
     withs: list[ast.With | ast.AsyncWith] = field(default_factory=list)
     loops: list[ast.For | ast.AsyncFor | ast.While] = field(default_factory=list)
     ifs: list[ast.If] = field(default_factory=list)
@@ -162,6 +167,8 @@ class Module:
         receiver = func.value
         if isinstance(receiver, ast.Name) and receiver.id in ("self", "cls"):
             return self._own_method(func.attr, inside)
+        if isinstance(receiver, ast.Call) and dotted(receiver.func) == "super":
+            return self._own_method(func.attr, inside, above=True)
         known = isinstance(receiver, ast.Name) and self.classes.get(receiver.id)
         if known:
             return known.methods.get(func.attr)
@@ -169,13 +176,17 @@ class Module:
         distinctive = "_" in func.attr.strip("_") and len(func.attr) > 7
         return found[0] if len(found) == 1 and distinctive else None
 
-    def _own_method(self, name: str, inside: Function) -> Function | None:
+    def _own_method(self, name: str, inside: Function, above: bool = False) -> Function | None:
         scope: Function | None = inside
         while scope is not None and scope.cls is None:
             scope = scope.outer
         if scope is None or scope.cls is None:
             return None
-        return self._method_of(scope.cls, name, 4)
+        if not above:
+            return self._method_of(scope.cls, name, 4)
+        parents = [self.classes[base] for base in scope.cls.bases if base in self.classes]
+        found = [method for each in parents if (method := self._method_of(each, name, 3))]
+        return found[0] if found else None
 
     def _method_of(self, cls: Class, name: str, depth: int) -> Function | None:
         if name in cls.methods:
@@ -238,6 +249,8 @@ class _Indexer:
         else:
             self._sort(function, node)
             for part, block, handler in child_blocks(node):
+                if handler is not None:
+                    self.module.owner[id(handler)] = function
                 self.stack.append((function, cls, node, part, block, handler))
 
     @staticmethod
@@ -248,8 +261,8 @@ class _Indexer:
             function.ifs.append(node)
         elif isinstance(node, ast.Return):
             function.returns.append(node)
-        elif isinstance(node, (ast.Try, ast.TryStar)):
-            function.tries.append(node)  # type: ignore[arg-type]
+        elif isinstance(node, TRY):
+            function.tries.append(node)
         elif isinstance(node, (ast.With, ast.AsyncWith)):
             function.withs.append(node)
         elif isinstance(node, (ast.For, ast.AsyncFor, ast.While)):

@@ -251,6 +251,29 @@ class Reader:
             return Value("invented", node)
         return Value("literal" if sorts - {"unknown"} else "unknown", node)
 
+    def _read_ListComp(self, node: ast.ListComp, env: dict[str, Value]) -> Value:  # noqa: N802
+        return self._comprehended(node, env)
+
+    def _read_SetComp(self, node: ast.SetComp, env: dict[str, Value]) -> Value:  # noqa: N802
+        return self._comprehended(node, env)
+
+    def _read_DictComp(self, node: ast.DictComp, env: dict[str, Value]) -> Value:  # noqa: N802
+        return self._comprehended(node, env)
+
+    def _read_GeneratorExp(  # noqa: N802
+        self, node: ast.GeneratorExp, env: dict[str, Value]
+    ) -> Value:
+        return self._comprehended(node, env)
+
+    def _comprehended(
+        self,
+        node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp,
+        env: dict[str, Value],
+    ) -> Value:
+        """A comprehension over nothing is empty; one over kept or invented data is that."""
+        over = self.read(node.generators[0].iter, env)
+        return Value(over.sort if over.sort in ("empty", "kept", "invented") else "unknown", node)
+
     def _read_Dict(self, node: ast.Dict, env: dict[str, Value]) -> Value:  # noqa: N802
         if not node.keys:
             return Value("empty", node)

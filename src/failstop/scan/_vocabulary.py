@@ -41,6 +41,8 @@ DATABASE_PACKAGES = frozenset(
     "pymongo motor mongoengine beanie duckdb apsw rest_framework supabase flask_mysqldb "
     "flask_pymongo snowflake clickhouse_driver peewee_async piccolo edgedb flaskext failstop".split()
 )
+#: Packages whose modules may hold connections and sessions of other sorts.
+ACTIVE_RECORDS = frozenset("django rest_framework tortoise failstop records".split())
 DOCUMENT_PACKAGES = frozenset("pymongo motor mongoengine beanie flask_pymongo supabase".split())
 EMBEDDED_DRIVERS = frozenset({"sqlite3", "aiosqlite", "apsw", "duckdb"})
 
@@ -118,8 +120,14 @@ CONSTRUCTORS: dict[str, str] = {
     "httpx.AsyncClient": "http",
     "boto3.Session": "cloud",
     "boto3.session.Session": "cloud",
-    "boto3.client": "cloud",
     "tensorflow.Session": "other",
+    "kafka.KafkaProducer": "messages",
+    "aiokafka.AIOKafkaProducer": "messages",
+    "confluent_kafka.Producer": "messages",
+    "confluent_kafka.SerializingProducer": "messages",
+    "nats.connect": "messages",
+    "kombu.Producer": "messages",
+    "boto3.client": "cloud",
     "smtplib.SMTP": "smtp",
     "smtplib.SMTP_SSL": "smtp",
 }
@@ -245,7 +253,7 @@ METHODS: dict[str, dict[str, Effect]] = {
         TOUCH="execute executemany",
         CLOSE="close closeall terminate putconn release",
     ),
-    "guarded": _table(READ="query health", BEGIN="transaction session run_once"),
+    "guarded": _table(READ="query health", WRITE="transaction session run_once"),
     "mongo": _table(
         READ="find find_one aggregate count_documents distinct list_collection_names "
         "server_info command estimated_document_count",
@@ -503,6 +511,9 @@ HEALTH_NAME = re.compile(
     r"(^|_)(health|healthz|healthcheck|health_?check|ready|readyz|readiness|is_healthy)(_|$)",
     re.IGNORECASE,
 )
+HEALTH_VIEW = re.compile(
+    r"^\w*(Health|Ready|Readiness|SystemStatus)(Check)?(View|Resource|Handler)?$"
+)
 STATUS_NAME = re.compile(
     r"^(get_|api_|check_|show_)?(system_|server_|service_|app_|api_|db_|database_)?status"
     r"(_check|_endpoint|_view|_api)?$",
@@ -527,6 +538,16 @@ EFFECT_CALLS = re.compile(
     r"^django\.core\.mail\.(send_mail|send_mass_mail|mail_admins)$|^aiosmtplib\.send$|"
     r"^stripe\.\w+\.(create|modify|capture|confirm)$|^grequests\.(post|put)$"
 )
+PAYMENTS = re.compile(
+    r"^(stripe|paypalrestsdk|braintree|razorpay|square)\.[\w.]*\.?"
+    r"(create|capture|confirm|charge|execute|sale)$"
+)
+#: Names of things whose loss is money.
+BUSINESS = re.compile(
+    r"order|trade|payment|position|transaction|transfer|withdraw|deposit|invoice|booking|leg|fill|"
+    r"signal|settle|refund|charge|purchase|subscription|payout|mark_",
+    re.IGNORECASE,
+)
 HTTP_READS = re.compile(r"^(requests|httpx)\.get$|^yfinance\.\w+$")
 EFFECT_METHODS = frozenset(
     "create_order place_order submit_order send_order cancel_order create_market_order "
@@ -539,6 +560,16 @@ EFFECT_METHODS = frozenset(
     "apply_async send_task delay basic_publish publish publish_message send_and_wait produce "
     "enqueue enqueue_call enqueue_job kiq send_transaction send_raw_transaction place_trade "
     "execute_order executeOrder placeOrder submitOrder order_send".split()
+)
+MESSAGING = (
+    "aio_pika",
+    "pika",
+    "kafka",
+    "aiokafka",
+    "confluent_kafka",
+    "nats",
+    "kombu",
+    "faststream",
 )
 AMBIGUOUS_EFFECTS = frozenset("delay publish produce enqueue send_message send_alert".split())
 HTTP_METHODS = frozenset("post put patch delete request".split())

@@ -111,9 +111,10 @@ def _is_memory(context: Context, function: Function, owner: str) -> bool:
 
 def _condition(context: Context, function: Function, statement: ast.If) -> Finding | None:
     """`if not DATABASE_URL: … sqlite …` and its like."""
-    name = _url_asked(statement.test)
+    name = "" if _asks_kind(statement.test) else _url_asked(statement.test)
     if not name:
         return None
+    by_design = not (name.isupper() or _SERVER.search(context.module.source))
     for block in _blocks_for_absence(statement):
         for inner in statements_in(block):
             said = _puts_store(context, function, inner)
@@ -121,12 +122,19 @@ def _condition(context: Context, function: Function, statement: ast.If) -> Findi
                 return context.finding(
                     "FS003",
                     statement,
-                    Confidence.HIGH,
+                    Confidence.LOW if by_design else Confidence.HIGH,
                     f"where {name} is missing or unreachable, {said}",
                     flow=(name, f"if (line {statement.lineno})", said),
                     end_line=statement.body[-1].end_lineno,
                 )
     return None
+
+
+def _asks_kind(test: ast.expr) -> bool:
+    """True where a condition asks which kind of database a URL names."""
+    return any(_SQLITE.match(text + ":") or _SERVER.search(text) for text in strings_in(test)) and (
+        not any(words.URL_NAME.search(text) for text in strings_in(test))
+    )
 
 
 def _blocks_for_absence(statement: ast.If) -> list[list[ast.stmt]]:
@@ -173,8 +181,6 @@ def _url_asked(test: ast.expr) -> str:
             or words.ABSENT_FLAG.search(name)
             or words.PRESENT_FLAG.search(name)
         ):
-            if isinstance(test, ast.Call) and last_part(dotted(test.func)) in ("startswith",):
-                return ""
             return name
     return ""
 
@@ -194,7 +200,7 @@ def _puts_store(context: Context, function: Function, statement: ast.stmt) -> st
 
 def _is_sqlite(node: ast.AST) -> bool:
     for text in strings_in(node):
-        if _SQLITE.match(text) or text == ":memory:":
+        if _SQLITE.match(text) or text in (":memory:", "django.db.backends.sqlite3"):
             return True
     return any(
         dotted(call.func) in ("sqlite3.connect", "SqliteDatabase") for call in calls_in(node)

@@ -10,13 +10,14 @@ import ast
 import re
 from collections.abc import Iterator
 
+from failstop.scan._catching import catch_of_types, may_raise
 from failstop.scan._context import Attempt, Context, confidence_of, reports
-from failstop.scan._database import FAIR, STRONG
+from failstop.scan._database import FAIR, STRONG, statements_in
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import Flow, Path
 from failstop.scan._model import Function, dotted, last_part
-from failstop.scan._values import DATA, Value
-from failstop.scan._vocabulary import ABSENT_FLAG, Effect
+from failstop.scan._values import DATA, Reader, Value
+from failstop.scan._vocabulary import ABSENT_FLAG, LOGGING_METHODS, Effect
 
 _SAID = {
     "empty": "an empty value",
@@ -50,6 +51,12 @@ _ORDER = (
     "refused",
     "reported",
 )
+_ERROR_HANDLERS = (
+    "errorhandler",
+    "app_errorhandler",
+    "exception_handler",
+    "register_error_handler",
+)
 _PROBE = re.compile(
     r"^_?(test|check|verify|ping|validate|is|has|wait|can)_?(for_)?_?(the_)?"
     r"(db|database|conn|connection|connected|alive|healthy|available|ready|postgres|mysql|pool|"
@@ -69,6 +76,32 @@ def find(context: Context) -> Iterator[Finding]:
         if judged:
             yield judged
     yield from sentinels.find()
+    yield from _error_handlers(context)
+
+
+def _error_handlers(context: Context) -> Iterator[Finding]:
+    """`@app.errorhandler(SQLAlchemyError)` and its like, where they answer data."""
+    for function in context.module.functions:
+        for decorator in function.decorators:
+            name = last_part(dotted(decorator.func)) if isinstance(decorator, ast.Call) else ""
+            if not isinstance(decorator, ast.Call) or name not in _ERROR_HANDLERS:
+                continue
+            catch = catch_of_types(decorator.args[:1], context.module)
+            reader = Reader(context.module, function, {p.arg for p in function.parameters()})
+            for node in function.returns:
+                value = reader.read(node.value, {})
+                if catch.reach == "database" and value.sort in DATA and node.value is not None:
+                    yield context.finding(
+                        "FS001",
+                        decorator,
+                        Confidence.HIGH if value.sort != "fact" else Confidence.MEDIUM,
+                        f"every {catch.names[0]} of this app is answered with {_SAID[value.sort]}; "
+                        "the caller cannot tell an outage from an answer",
+                        flow=(catch.names[0], name, f"answers {_SAID[value.sort]}"),
+                        line=function.node.lineno if function.node else None,
+                        end_line=node.end_lineno,
+                    )
+                    break
 
 
 def _judge(context: Context, attempt: Attempt, sentinels: _Sentinels) -> Finding | None:
@@ -84,12 +117,78 @@ def _answered(attempt: Attempt, path: Path) -> Value | None:
     """What the caller gets on this way, None where it learns of the failure or expects nothing."""
     if path.end == "raise":
         return path.value if path.value.sort == "fact" else None
-    if path.end in ("fall",) or (path.end == "return" and path.value.sort == "bare"):
+    if path.end == "fall" and attempt.is_repeated and may_raise(attempt.answer):
+        return None
+    if path.end == "fall" or (path.end == "return" and path.value.sort == "bare"):
+        given = _yielded(attempt)
+        if given is not None:
+            return given
         return Value("none", path.node) if _gives_values(attempt) else None
-    if path.end == "return":
-        if path.value.sort == "none" and not _gives_values(attempt):
-            return None
-        return path.value
+    if path.end != "return" or _is_exit_code(attempt.function, path.value):
+        return None
+    if path.value.sort == "none" and not _gives_values(attempt):
+        return None
+    return None if _answers_for_other_work(attempt, path) else path.value
+
+
+def _is_exit_code(function: Function, value: Value) -> bool:
+    """True for the 1 of a function that answers 0 and 1 to its shell: that reports."""
+    node = value.node
+    if not isinstance(node, ast.Constant) or type(node.value) is not int or node.value <= 0:
+        return False
+    given = [each.value for each in function.returns]
+    codes = [g.value for g in given if isinstance(g, ast.Constant) and type(g.value) is int]
+    return 0 in codes and all(
+        not isinstance(g, (ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)) for g in given
+    )
+
+
+def _answers_for_other_work(attempt: Attempt, path: Path) -> bool:
+    """True where the function went on to other work, and its answer is that work's."""
+    node = path.node
+    if not isinstance(node, ast.Return) or node.value is None or node.lineno <= attempt.end_line:
+        return False
+    filled = _filled(attempt.body) | _filled(attempt.answer)
+    named = {dotted(each) for each in ast.walk(node.value)}
+    if filled & named:
+        return False
+    between = [s for s in path.trail if attempt.end_line < s.lineno < node.lineno]
+    return any(is_work(each, attempt) for each in between)
+
+
+def is_work(statement: ast.stmt, attempt: Attempt) -> bool:
+    """True for a statement that does more than log or close."""
+    calls = attempt.context.databases.calls(statement)
+    return any(
+        last_part(dotted(call.func)) not in LOGGING_METHODS | {"close", "sleep", "putconn"}
+        for call in calls
+    )
+
+
+def _filled(block: list[ast.stmt]) -> set[str]:
+    """The names that a block binds, or fills by method or item."""
+    names = _targets(block)
+    for statement in statements_in(block):
+        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for target in targets:
+                inner = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+                names.update(dotted(t.value if isinstance(t, ast.Subscript) else t) for t in inner)
+        elif isinstance(statement, (ast.For, ast.AsyncFor)):
+            names.add(dotted(statement.target))
+        elif isinstance(statement, ast.Expr):
+            call = statement.value
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                names.add(dotted(call.func.value))
+    return names - {""}
+
+
+def _yielded(attempt: Attempt) -> Value | None:
+    """What a handler yields: the value of a dependency or a context manager."""
+    for statement in attempt.answer:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Yield):
+            reader = Reader(attempt.function.module, attempt.function)
+            return reader.read(statement.value.value, {})
     return None
 
 
@@ -146,6 +245,8 @@ def _confidence(
     if attempt.catch.reach == "network":
         base = min_of(base, Confidence.MEDIUM)
     sort = value.sort
+    if attempt.in_item_loop and getattr(value.node, "lineno", 0) > attempt.end_line:
+        base = min_of(base, Confidence.MEDIUM)
     if sort in ("reported", "refused"):
         return Confidence.LOW
     if sort in ("page", "redirect", "mixed_report"):
@@ -205,8 +306,6 @@ def _bound(context: Context, attempt: Attempt) -> Finding | None:
 
 
 def _targets(block: list[ast.stmt]) -> set[str]:
-    from failstop.scan._database import statements_in
-
     names: set[str] = set()
     for statement in statements_in(block):
         if isinstance(statement, ast.Assign):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from failstop.scan._catching import may_raise
-from failstop.scan._context import Context, confidence_of
+from failstop.scan._context import Attempt, Context, confidence_of
 from failstop.scan._finding import Confidence, Finding
 
 
@@ -14,7 +13,7 @@ def find(context: Context) -> Iterator[Finding]:
     if not context.uses_failstop:
         return
     for attempt in context.attempts:
-        if attempt.is_cleanup or not attempt.catch.is_critical or may_raise(attempt.answer):
+        if attempt.is_cleanup or not attempt.catch.is_critical or _raises(attempt):
             continue
         guarded = any(touch.kind == "guarded" for touch in attempt.touches)
         confidence = Confidence.HIGH if guarded else confidence_of(attempt.strength)
@@ -28,3 +27,8 @@ def find(context: Context) -> Iterator[Finding]:
             line=attempt.line,
             end_line=attempt.end_line,
         )
+
+
+def _raises(attempt: Attempt) -> bool:
+    """True where every way from the handler raises."""
+    return bool(attempt.paths) and all(path.end == "raise" for path in attempt.paths)

@@ -9,7 +9,7 @@ from failstop.scan import _vocabulary as words
 from failstop.scan._context import Context, confidence_of, show
 from failstop.scan._database import Touch, statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import Function, dotted, last_part
+from failstop.scan._model import TRY, Function, dotted, last_part
 from failstop.scan._vocabulary import Effect
 
 
@@ -128,7 +128,7 @@ def _commit_behind(context: Context, function: Function, statement: ast.stmt) ->
 
 
 def _has_branches(statement: ast.stmt) -> bool:
-    return isinstance(statement, (ast.If, ast.Try, ast.For, ast.While, ast.AsyncFor))
+    return isinstance(statement, (ast.If, *TRY, ast.For, ast.While, ast.AsyncFor))
 
 
 def _in_handler(context: Context, statement: ast.stmt) -> bool:
@@ -187,6 +187,8 @@ class _Effects:
                 if func.attr in words.HTTP_METHODS
                 else (Confidence.LOW if func.attr == "get" else None)
             )
+        if kind is not None and kind.name == "messages":
+            return Confidence.HIGH if func.attr.startswith(("send", "publish", "produce")) else None
         if func.attr in words.HTTP_METHODS and self._is_client(receiver):
             return Confidence.HIGH if call.args else None
         if func.attr not in words.EFFECT_METHODS:
@@ -194,7 +196,8 @@ class _Effects:
         if func.attr in ("delay", "apply_async", "send_task", "kiq"):
             return self._task(func, receiver)
         if func.attr in words.AMBIGUOUS_EFFECTS:
-            return Confidence.MEDIUM if receiver else None
+            speaks = self.module.uses(*words.MESSAGING)
+            return (Confidence.HIGH if speaks else Confidence.MEDIUM) if receiver else None
         if receiver in ("self", "cls") or receiver.endswith((".db", ".repo", ".repository")):
             return None
         venue = words.VENUES.search(last_part(receiver).strip("_").lower())

@@ -61,9 +61,10 @@ def _judge(context: Context, attempt: Attempt) -> Confidence | None:
         return None
     base = confidence_of(attempt.strength, explicit=attempt.catch.reach == "database")
     if attempt.effect & _LOSS:
-        if _HOUSEKEEPING.search(attempt.function.name):
+        name = attempt.function.name
+        if _HOUSEKEEPING.search(name) and not words.BUSINESS.search(name):
             base = _lower(base)
-        if _in_item_loop(context, attempt):
+        if attempt.in_item_loop:
             return None if _records(attempt) else _lower(base)
         return base
     if attempt.effect & Effect.CONNECT and not attempt.effect & Effect.READ:
@@ -148,14 +149,6 @@ def _is_idle(context: Context, attempt: Attempt, node: ast.expr) -> bool:
     if owner and words.LOGGERS.search(last_part(owner)):
         return True
     return last in ("append", "add") and not _records(attempt)
-
-
-def _in_item_loop(context: Context, attempt: Attempt) -> bool:
-    """True inside a loop over items, where one failure is one item's."""
-    for parent, place in context.module.ancestors(attempt.statement):
-        if isinstance(parent, (ast.For, ast.AsyncFor)) and place.part == "body":
-            return True
-    return False
 
 
 def _records(attempt: Attempt) -> bool:

@@ -11,7 +11,15 @@ from failstop.scan._context import Context, confidence_of
 from failstop.scan._database import Touch, statements_in
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import is_endless
-from failstop.scan._model import Function, dotted, last_part, strings_in, walk_expression
+from failstop.scan._model import (
+    TRY,
+    Function,
+    TryNode,
+    dotted,
+    last_part,
+    strings_in,
+    walk_expression,
+)
 from failstop.scan._vocabulary import Effect
 
 _PROOFS = (
@@ -123,7 +131,7 @@ def _loops(context: Context, function: Function) -> Iterator[Finding]:
         if not _is_retry_loop(loop, context):
             continue
         for statement in loop.body:
-            if not isinstance(statement, ast.Try) or not _goes_again(context, statement):
+            if not isinstance(statement, TRY) or not _goes_again(context, statement):
                 continue
             commits = _commits(context, statement.body, function)
             if commits and not context.is_idempotent(statement.body, function):
@@ -134,7 +142,7 @@ def _loops(context: Context, function: Function) -> Iterator[Finding]:
 def _is_retry_loop(loop: ast.stmt, context: Context) -> bool:
     """True for a loop over attempts of one and the same work."""
     body = getattr(loop, "body", [])
-    tries = [s for s in body if isinstance(s, ast.Try)]
+    tries = [s for s in body if isinstance(s, TRY)]
     if not tries:
         return False
     if isinstance(loop, (ast.For, ast.AsyncFor)):
@@ -166,7 +174,7 @@ def _is_supervisor(loop: ast.While) -> bool:
     return bool(names)
 
 
-def _leaves(tries: list[ast.Try]) -> bool:
+def _leaves(tries: list[TryNode]) -> bool:
     """True where success leaves the loop."""
     for statement in tries:
         for inner in statements_in([*statement.body, *statement.orelse]):
@@ -175,7 +183,7 @@ def _leaves(tries: list[ast.Try]) -> bool:
     return False
 
 
-def _goes_again(context: Context, statement: ast.Try) -> bool:
+def _goes_again(context: Context, statement: TryNode) -> bool:
     """True where a handler takes an unproven failure of the database and lets the loop go on."""
     for handler in statement.handlers:
         catch = catch_of(handler, context.module)

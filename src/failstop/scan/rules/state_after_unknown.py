@@ -11,7 +11,7 @@ from failstop.scan._catching import catch_of
 from failstop.scan._context import Context
 from failstop.scan._database import sql_text, statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import Function, calls_in, dotted, last_part, strings_in
+from failstop.scan._model import Function, TryNode, calls_in, dotted, last_part, strings_in
 from failstop.scan._vocabulary import Effect
 
 _MARK = re.compile(
@@ -24,11 +24,6 @@ _SQL_STATE = re.compile(
 _VENUE_CALLS = re.compile(
     r"^(create|place|submit|send|execute|cancel|modify)_?(\w+_)?(order|trade|payment|charge|transfer|"
     r"transaction)s?$|^(charge|capture|withdraw|payout)$"
-)
-_BUSINESS = re.compile(
-    r"order|trade|payment|position|transaction|transfer|withdraw|deposit|invoice|booking|leg|fill|"
-    r"signal|settle|refund|charge|purchase|subscription|payout|mark_",
-    re.IGNORECASE,
 )
 _UNKNOWN_ERRORS = re.compile(
     r"Timeout|NetworkError|ConnectionError|RequestException|APIError|"
@@ -56,7 +51,7 @@ def _finding(
     context: Context, handler: ast.ExceptHandler, source: tuple[str, bool], mark: str
 ) -> Finding:
     said, sure = source
-    sure = sure and bool(_BUSINESS.search(f"{mark} {said}"))
+    sure = sure and bool(words.BUSINESS.search(f"{mark} {said}"))
     return context.finding(
         "FS012",
         handler,
@@ -69,16 +64,19 @@ def _finding(
 
 
 def _unknown_work(
-    context: Context, function: Function, statement: ast.Try
+    context: Context, function: Function, statement: TryNode
 ) -> tuple[str, bool] | None:
     """A commit or a venue call in the guarded block."""
     for inner in statements_in(statement.body):
         for call in context.databases.calls(inner):
             last = last_part(dotted(call.func)) or getattr(call.func, "attr", "")
             owner = dotted(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+            said = f"{last}(…) (line {call.lineno})"
             if _VENUE_CALLS.match(last):
                 venue = words.VENUES.search(last_part(owner).strip("_").lower())
-                return f"{last}(…) (line {call.lineno})", bool(venue)
+                return said, bool(venue)
+            if words.PAYMENTS.match(context.module.name_of(call.func)):
+                return said, True
     for touch in context.commits(statement.body, function):
         if touch.effect & Effect.COMMIT:
             return f"the commit (line {touch.node.lineno})", touch.strength >= 2

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from failstop.scan._context import Attempt, Context, confidence_of
 from failstop.scan._database import Touch, statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import Function, dotted
+from failstop.scan._model import Function, dotted, last_part
 from failstop.scan._vocabulary import Effect
 
 _STATEMENT = Effect.READ | Effect.WRITE | Effect.SCHEMA
@@ -41,7 +41,7 @@ def _commit_after(context: Context, attempt: Attempt) -> tuple[int, Confidence] 
     commits_inside = attempt.effect & Effect.COMMIT
     if commits_inside or all(p.end == "raise" for p in attempt.paths):
         return None
-    if any(t.kind == "guarded" for t in attempt.touches):
+    if any(t.kind == "guarded" for t in attempt.touches) or _connects_again(context, attempt):
         return None
     rolled = _rolls_back(context, attempt)
     found = _own_commit(context, attempt) or _block_commit(context, attempt)
@@ -80,6 +80,15 @@ def _has_savepoint(context: Context, attempt: Attempt) -> bool:
             if touch.effect & Effect.BEGIN:
                 return True
     return False
+
+
+def _connects_again(context: Context, attempt: Attempt) -> bool:
+    """True where the handler makes a new connection: the failed transaction is gone with the old."""
+    return any(
+        "connect" in (last_part(dotted(call.func)) or getattr(call.func, "attr", ""))
+        for statement in statements_in(attempt.answer)
+        for call in context.databases.calls(statement)
+    )
 
 
 def _rolls_back(context: Context, attempt: Attempt) -> bool:

@@ -32,7 +32,7 @@ def _waited(context: Context, function: Function, call: ast.Call) -> Iterator[Fi
     work = call.args[0]
     if not isinstance(work, ast.Call):
         work = _task(context, function, work)
-    if not isinstance(work, ast.Call) or last_part(context.module.name_of(work.func)) == "shield":
+    if not isinstance(work, ast.Call):
         return
     commits = _commits_of_call(context, function, work)
     if commits:

@@ -1,0 +1,12 @@
+import asyncio
+
+import asyncpg
+
+
+async def credit(pool: asyncpg.Pool, account: int, cents: int) -> None:
+    async with asyncio.timeout(1.5):  # expect: FS007
+        async with pool.acquire() as conn:
+            async with conn.transaction():
+                await conn.execute(
+                    "UPDATE accounts SET cents = cents + $1 WHERE id = $2", cents, account
+                )
