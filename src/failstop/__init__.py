@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from failstop._boundary import ProtectedCall, with_fail_fast_protection
 from failstop._failsafe import FailSafe
+from failstop._gateway import Gateway
 from failstop._latch import State
 from failstop._response import FailureResponse, failure_response
 from failstop.database import Database, DatabaseHealth
@@ -44,6 +45,7 @@ __all__ = [
     "ErrorCode",
     "FailSafe",
     "FailureResponse",
+    "Gateway",
     "GatewayUnavailableError",
     "IdempotencyConflictError",
     "OperationsSuspendedError",
