@@ -1,6 +1,25 @@
 """Alerts: what is said when the service stops, and where it goes."""
 
 from failstop.alerts._alert import Alert, AlertAction, AlertSink, DeliveryError, Severity
+from failstop.alerts._alertmanager import AlertmanagerSink
+from failstop.alerts._apprise import AppriseSink
 from failstop.alerts._logging import LoggingSink
+from failstop.alerts._pagerduty import PagerDutySink
+from failstop.alerts._slack import SlackSink
+from failstop.alerts._webhook import WebhookSignatureError, WebhookSink, verify_webhook
 
-__all__ = ["Alert", "AlertAction", "AlertSink", "DeliveryError", "LoggingSink", "Severity"]
+__all__ = [
+    "Alert",
+    "AlertAction",
+    "AlertSink",
+    "AlertmanagerSink",
+    "AppriseSink",
+    "DeliveryError",
+    "LoggingSink",
+    "PagerDutySink",
+    "Severity",
+    "SlackSink",
+    "WebhookSignatureError",
+    "WebhookSink",
+    "verify_webhook",
+]
