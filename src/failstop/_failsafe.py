@@ -1,74 +1,59 @@
-"""The FailSafe: joins the latch, the store, the alerts and the monitor.
+"""The FailSafe: joins the standing, the alerts and the monitor, and is what users hold.
 
-A change of state goes memory first, then the store, both under one lock, which keeps their order;
-then, with no lock held, the dependencies abort what is in flight, the alerts are woken and the
-observers told, in the order of the changes. Never here: a driver, a framework, an HTTP word.
+A failure goes memory first, then the store; then, with no lock held, the dependencies abort what is
+in flight, the alerts are woken and the observers told, in the order of the changes. Never here: a
+driver, a framework, an HTTP word.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
+import math
 import os
-import secrets
-import socket
-import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Self, TypeVar
 
 from failstop import _scope
-from failstop._latch import IllegalSignalError, Latch, Signal, State
-from failstop._store import Store
+from failstop._keeper import Keeper, Seen
+from failstop._latch import IllegalSignalError, State
+from failstop._observers import Observers, call
+from failstop._redaction import redact
+from failstop._refusals import Refusals
+from failstop._settings import require_text
+from failstop._standing import REASONS, Change, Leave
+from failstop._storefile import StoreError
 from failstop._watchdog import Watchdog
-from failstop._watchdog import Watchdog
-from failstop.alerts._alert import Alert, AlertSink
 from failstop.alerts._dispatcher import Dispatcher
-from failstop.alerts._page import alert_for
-from failstop.errors import (
-    ConfigurationError,
-    CriticalError,
-    ErrorCode,
-    OperationsSuspendedError,
-    Outcome,
-    ResetRefusedError,
-)
+from failstop.alerts._rehearsal import Arrival, rehearse
+from failstop.alerts._route import Route, Sink, routes_of
+from failstop.errors import ConfigurationError, CriticalError, Outcome, ResetRefusedError
 from failstop.events import (
     AlertDelivered,
     AlertFailed,
     Checked,
-    Event,
-    FailureCounted,
     Halted,
     Incident,
     Listener,
-    Recovering,
-    RecoveryFailed,
-    Reset,
+    Refused,
     Tripped,
-    Verified,
 )
 from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round, user_check
 from failstop.recovery._settings import CheckFunction, Recovery
-from failstop.status import ResetPlan, SystemStatus
+from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
-__all__ = ["FailSafe"]
+__all__ = ["REASONS", "FailSafe"]
 
 logger = logging.getLogger("failstop")
 
-REASONS = {
-    ErrorCode.DB_UNAVAILABLE: "Database unavailable",
-    ErrorCode.CONNECTION_FAILED: "Database connection failed",
-    ErrorCode.TRANSACTION_FAILED: "Database transaction failed",
-    ErrorCode.GATEWAY_UNAVAILABLE: "Gateway unavailable",
-    ErrorCode.SYSTEM_FAILURE: "System failure",
-}
 CLOSE_TIMEOUT = 5.0
+REFUSED_EVERY = 60.0
+"""Seconds between two journal rows that count refused calls."""
+CHECKED_EVERY = 10.0
+"""Seconds between two journal rows about check results that changed."""
 
 F = TypeVar("F", bound=CheckFunction)
 
@@ -78,14 +63,16 @@ class FailSafe:
 
     Args:
         service: the service's name, as alerts and the status show it.
-        store: the path of the file that keeps the state across restarts; None keeps it in memory
-            and says so in the status.
-        sinks: where alerts go; each has a unique name.
+        store: the path of the file that keeps the state, the journal and the alerts across
+            restarts, shared by the processes of one host; None keeps them in memory and says so in
+            the status.
+        sinks: where alerts go: objects with `name` and `send`, functions, or routes.
         recovery: how fail-safe mode is left.
         noun: what responses call the service.
 
     Raises:
-        ConfigurationError: a name is empty or used twice, or a sink is none.
+        ConfigurationError: a name is empty or used twice, a sink is none, or the store's path is
+            wrong. A store that cannot be read is no error here: it begins in fail-safe mode.
     """
 
     def __init__(
@@ -93,41 +80,42 @@ class FailSafe:
         service: str,
         *,
         store: str | os.PathLike[str] | None = None,
-        sinks: Sequence[AlertSink] = (),
+        sinks: Sequence[Sink | Route] = (),
         recovery: Recovery | None = None,
         noun: str = "Trading system",
     ) -> None:
-        self.service = _require_text("service", service)
-        self.noun = _require_text("noun", noun)
+        self.service = require_text("service", service)
+        self.noun = require_text("noun", noun)
         self.recovery = recovery if recovery is not None else Recovery()
-        self._sinks = tuple(sinks)
-        self._store = Store(store, _sink_names(self._sinks))
-        saved = self._store.open()
-        self._latch: Latch = saved.latch
-        self._incident: Incident | None = saved.incident
-        self._facts: dict[str, Any] = {}
+        self.watchdog = Watchdog()
+        self._routes = routes_of(sinks)
+        self._keeper = Keeper(service, store, self._routes)
+        self._refusals = Refusals(service, is_automatic=self.recovery.is_automatic)
+        self._observers = Observers(self._keeper.events)
         self._dependencies: dict[str, Dependency] = {}
         self._databases: list[str] = []
         self._checks = [user_check(function) for function in self.recovery.checks]
-        self._listeners: tuple[Listener, ...] = ()
-        self._refusals = itertools.count()
-        self._passed = 0
         self._round: Round | None = None
-        self._alerts_error: str | None = None
-        self._events: deque[Event] = deque()
-        self.watchdog = Watchdog()
-        self._make_threads()
+        self._passed: tuple[int, int] = (-1, 0)
+        self._journaled = _Journaled()
+        self._logged: str | None = None
+        self._alert_errors: dict[str, str] = {}
         self._is_started = False
+        self._make_threads()
         _living.add(self)
 
     def _make_threads(self) -> None:
-        """Make the locks and the threads' owners, at first and again in a forked child."""
-        self._lock = threading.Lock()
-        self._telling = threading.Lock()
+        """Make the owners of the threads, at first and again in a forked child."""
+        recovery, store = self.recovery, self._keeper.store
         self._monitor = Monitor(
-            self._step, self.recovery.probe_interval, self.recovery.round_timeout, self._trip_hung
+            self._step,
+            recovery.probe_interval,
+            recovery.round_timeout,
+            self._trip_hung,
+            self.watchdog,
         )
-        self._dispatcher = Dispatcher(self._sinks, self._store, self._report_delivery)
+        boxes = (store.spill_box, store.outbox)
+        self._dispatcher = Dispatcher(self.service, self._routes, boxes, self._report_delivery)
 
     def __repr__(self) -> str:
         return f"<FailSafe {self.service!r} {self.state} epoch={self.epoch}>"
@@ -137,27 +125,27 @@ class FailSafe:
     @property
     def state(self) -> State:
         """The state of the service, now."""
-        return self._latch.state
+        return self._keeper.standing.latch.state
 
     @property
     def is_normal(self) -> bool:
         """True where guarded operations are sent."""
-        return self._latch.state is State.NORMAL
+        return self._keeper.is_normal
 
     @property
     def epoch(self) -> int:
         """The number of trips so far; it only rises."""
-        return self._latch.epoch
+        return self._keeper.standing.latch.epoch
 
     @property
     def incident(self) -> Incident | None:
         """The open incident, None in NORMAL."""
-        return self._incident
+        return self._keeper.standing.incident
 
     @property
     def refusals(self) -> int:
         """The number of calls refused so far in this process."""
-        return int(self._refusals.__reduce__()[1][0])
+        return self._refusals.count
 
     def require(self) -> None:
         """Return in NORMAL.
@@ -165,43 +153,8 @@ class FailSafe:
         Raises:
             OperationsSuspendedError: the state is any other; nothing was sent.
         """
-        if self._latch.state is not State.NORMAL:
-            self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        """Raise the refusal of this moment; its facts are made once a change, not once a call."""
-        next(self._refusals)
-        facts = self._facts
-        if facts.get("latch") is not self._latch:
-            facts = self._facts = self._refusal_facts(self._latch, self._incident)
-        error = OperationsSuspendedError.__new__(OperationsSuspendedError, facts["message"])
-        error.__dict__.update(facts["attributes"])
-        error.occurred_at = datetime.now(UTC)
-        _scope.mark(error)
-        raise error
-
-    def _refusal_facts(self, latch: Latch, incident: Incident | None) -> dict[str, Any]:
-        if incident is None:
-            message = f"failsafe {self.service!r} is {latch.state}; nothing is sent until NORMAL"
-            template = OperationsSuspendedError(message, kind=latch.state.lower())
-        else:
-            message = (
-                f"failsafe {self.service!r} is in fail-safe mode since "
-                f"{incident.since:%H:%M:%SZ} ({incident.reason.lower()}); "
-                f"operations resume after {self._way_out(incident)}"
-            )
-            template = OperationsSuspendedError(
-                message,
-                reason=incident.reason,
-                cause_code=incident.error_code,
-                incident_id=incident.incident_id,
-            )
-        return {"latch": latch, "message": message, "attributes": template.__dict__}
-
-    def _way_out(self, incident: Incident) -> str:
-        if incident.needs_person or not self.recovery.is_automatic:
-            return "a reset by a person"
-        return "verified recovery"
+        if not self._keeper.is_normal:
+            self._refusals.refuse(self._keeper.standing)
 
     # Beginning and end
 
@@ -213,33 +166,36 @@ class FailSafe:
         Raises:
             ConfigurationError: the FailSafe was closed.
         """
-        with self._lock:
-            if self.state is State.CLOSED:
-                raise ConfigurationError(f"failsafe {self.service!r} is closed; make a new one")
-            if self._is_started:
-                return
-            self._is_started = True
+        if self.state is State.CLOSED:
+            raise ConfigurationError(f"failsafe {self.service!r} is closed; make a new one")
+        if self._is_started:
+            return
+        self._is_started = True
         self._dispatcher.start()
         self._monitor.start()
-        if (
-            self._monitor.round_now(self.recovery.round_timeout) is None
-            and self.state is State.STARTING
-        ):
-            self._trip_hung()
+        while self.state is State.STARTING:  # a failure elsewhere makes a round's evidence void
+            if self._monitor.round_now(self.recovery.round_timeout) is None:
+                self._trip_hung()
 
     def close(self) -> None:
         """Refuse everything from now on, deliver what is waiting, and end the threads, bounded."""
-        with self._lock:
-            if self.state is not State.CLOSED:
-                self._latch = self._latch.step(Signal.CLOSE)
-            is_started, self._is_started = self._is_started, False
+        self._keeper.close()
+        is_started, self._is_started = self._is_started, False
         if is_started:
             self._monitor.close(CLOSE_TIMEOUT)
+            self._write_last()
             self._dispatcher.close(CLOSE_TIMEOUT)
         for dependency in tuple(self._dependencies.values()):
-            _close(dependency)
+            call(dependency.close)
         self.watchdog.close(CLOSE_TIMEOUT)
-        self._store.close()
+        self._keeper.store.close()
+
+    def _write_last(self) -> None:
+        self._note_refusals(is_last=True)
+        try:
+            self._keeper.write_late()
+        except StoreError as error:
+            self._log_store(error)
 
     def __enter__(self) -> Self:
         self.start()
@@ -255,22 +211,30 @@ class FailSafe:
 
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the alerts to arrive; say whether all have."""
+        self._dispatcher.wake()
         return self._dispatcher.flush(timeout)
+
+    def test_alert(self) -> tuple[Arrival, ...]:
+        """Send an alert that is marked as a test through every sink; say where it arrived.
+
+        Each sink has its route's timeout. The alert passes by the outbox and the journal.
+        """
+        return rehearse(self.service, self._routes)
 
     # Who is told and what is watched
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` every event from now on; return what ends that.
 
-        A listener that raises is logged and stops neither the change nor the other listeners.
-        """
-        with self._lock:
-            self._listeners = (*self._listeners, listener)
-        return lambda: self._unsubscribe(listener)
+        It is called by the thread that made the change, or another one that tells at the time, so
+        it must not wait. One that raises is logged and stops neither the change nor the others.
 
-    def _unsubscribe(self, listener: Listener) -> None:
-        with self._lock:
-            self._listeners = tuple(each for each in self._listeners if each is not listener)
+        Raises:
+            TypeError: it is not callable.
+        """
+        if not callable(listener):
+            raise TypeError(f"a listener must be callable, not {type(listener).__name__}")
+        return self._observers.add(listener)
 
     def watch(self, dependency: Dependency, *, is_database: bool = False) -> None:
         """Probe `dependency` in every round; where the service runs already, verify it at once.
@@ -282,59 +246,52 @@ class FailSafe:
         Raises:
             ConfigurationError: the name is taken.
         """
-        with self._lock:
-            if dependency.name in self._dependencies:
-                raise ConfigurationError(
-                    f"failsafe {self.service!r} watches a {dependency.name!r} already; give name="
-                )
-            self._dependencies[dependency.name] = dependency
-            if is_database:
-                self._databases.append(dependency.name)
-            must_verify = self._is_started and self.state is State.NORMAL
+        if self._dependencies.setdefault(dependency.name, dependency) is not dependency:
+            raise ConfigurationError(
+                f"failsafe {self.service!r} watches a {dependency.name!r} already; give name="
+            )
+        if is_database:
+            self._databases.append(dependency.name)
+        must_verify = self._is_started and self.is_normal
         if must_verify and self._monitor.round_now(self.recovery.round_timeout) is None:
             self._trip_hung()
 
     def check(self, function: F) -> F:
-        """Add a recovery check: it passes by returning True and runs while not NORMAL."""
+        """Add a recovery check: it passes by returning True and runs while not NORMAL.
+
+        Raises:
+            TypeError: it is not callable.
+        """
         if not callable(function):
             raise TypeError(f"a check must be callable, not {type(function).__name__}")
         self._checks.append(user_check(function))
         return function
 
-    # Trip and halt
+    # Trip, halt and acknowledgement
 
-    def trip(self, error: CriticalError) -> Incident | None:
+    def trip(self, error: CriticalError, *, needs_person: bool = False) -> Incident | None:
         """Enter fail-safe mode because of `error`, or count it with the open incident.
 
-        Gives the error its incident and marks the current scope. An error that tripped before is
-        not counted again. Returns the incident, None where the FailSafe is closed.
+        Gives the error its incident and marks the current scope. An error that tripped this
+        FailSafe before is not counted again. Returns the incident, None where it is closed.
+
+        Args:
+            error: what failed.
+            needs_person: whether only a person may lead back to NORMAL.
+
+        Raises:
+            TypeError: it is no CriticalError.
         """
         if not isinstance(error, CriticalError):
             raise TypeError(f"trip() takes a CriticalError, not {type(error).__name__}")
         _scope.mark(error)
-        if error.incident_id is None and self.state is not State.CLOSED:
-            self._trip(error)
-        return self._incident
-
-    def _trip(self, error: CriticalError) -> None:
-        with self._lock:
-            if self.state is State.CLOSED:
-                return
-            latch = self._latch.step(Signal.TRIP)
-            opens = self._incident is None
-            incident = self._counted() if self._incident else _incident(error, latch.epoch)
-            error.incident_id = incident.incident_id
-            facts = (self.service, latch.epoch, datetime.now(UTC))
-            event = (
-                Tripped(*facts, incident) if opens else FailureCounted(*facts, incident, error.kind)
-            )
-            was = self._latch.state
-            self._enter(latch, incident, event)
-        self._after_trip(incident, suspends=was is not State.FAIL_SAFE)
-
-    def _counted(self) -> Incident:
-        assert self._incident is not None
-        return replace(self._incident, occurrences=self._incident.occurrences + 1)
+        if self._keeper.has_joined(error.incident_id):
+            return self.incident
+        change = self._keeper.trip(error, needs_person=needs_person)
+        if change is not None:
+            error.incident_id = change.incident.incident_id
+            self._after_failure(change)
+        return self.incident
 
     def halt(self, *, actor: str, reason: str) -> Incident:
         """Stop the service by hand: it stays in fail-safe mode until a person resets it.
@@ -346,136 +303,147 @@ class FailSafe:
         Raises:
             ConfigurationError: the actor or the reason is empty, or the FailSafe is closed.
         """
-        _require_text("actor", actor)
-        _require_text("reason", reason)
-        with self._lock:
-            if self.state is State.CLOSED:
-                raise ConfigurationError(f"failsafe {self.service!r} is closed; nothing runs")
-            latch = self._latch.step(Signal.HALT)
-            incident = (
-                replace(self._counted(), needs_person=True)
-                if self._incident
-                else _halt_incident(actor, reason, latch.epoch)
-            )
-            event = Halted(self.service, latch.epoch, datetime.now(UTC), incident, actor, reason)
-            self._enter(latch, incident, event)
-        self._after_trip(incident, suspends=True)
-        return incident
+        actor, reason = _said("actor", actor), _said("reason", reason)
+        try:
+            change = self._keeper.halt(actor, reason)
+        except IllegalSignalError:
+            raise ConfigurationError(f"failsafe {self.service!r} is closed; nothing runs") from None
+        self._after_failure(change)
+        return change.incident
 
-    def _enter(self, latch: Latch, incident: Incident, event: Event) -> None:
-        """Make a failure's change: memory first, then the store. Called with the lock held."""
-        self._latch, self._incident, self._passed = latch, incident, 0
-        self._save(latch, incident, event)
+    def acknowledge(self, *, actor: str) -> Incident:
+        """Say that a person has taken the open incident: nothing is paged again for it.
 
-    def _after_trip(self, incident: Incident, *, suspends: bool) -> None:
-        if suspends:
-            for dependency in tuple(self._dependencies.values()):
-                _tell(dependency.suspend, incident)
-        self._tell_observers()
+        Args:
+            actor: who has taken it.
 
-    def _save(self, latch: Latch, incident: Incident | None, event: Event) -> None:
-        """Write a change with its alerts and queue it for the observers, with the lock held."""
-        alert = alert_for(event, socket.gethostname())
-        self._store.save(latch, incident, event, [alert] if alert else [])
-        self._events.append(event)
+        Raises:
+            ConfigurationError: the actor is empty, or there is no open incident.
+            StoreError: it cannot be written.
+        """
+        try:
+            change = self._keeper.acknowledge(_said("actor", actor))
+        except IllegalSignalError as nothing:
+            raise ConfigurationError(f"failsafe {self.service!r}: {nothing}") from None
+        self._tell()
+        return change.incident
 
-    def _tell_observers(self) -> None:
-        """Tell the queued events in order; one thread at a time does, the others leave theirs."""
+    def _after_failure(self, change: Change) -> None:
+        if isinstance(change.event, Tripped | Halted):
+            self._suspend(change.incident)
+        self._log_store(self._keeper.problem)
+        self._tell()
+
+    def _suspend(self, incident: Incident) -> None:
+        for dependency in tuple(self._dependencies.values()):
+            call(dependency.suspend, incident)
+
+    def _tell(self) -> None:
         self._dispatcher.wake()
-        while self._events and self._telling.acquire(blocking=False):
-            try:
-                while self._events:
-                    event = self._events.popleft()
-                    for listener in self._listeners:
-                        _tell(listener, event)
-            finally:
-                self._telling.release()
+        self._observers.tell()
 
-    def _report_delivery(self, sink: str, alert: Alert, error: Exception | None) -> None:
-        facts = (self.service, self.epoch, datetime.now(UTC), sink, alert.action, alert.incident_id)
-        if error is None:
-            event: Event = AlertDelivered(*facts)
-            self._alerts_error = None
+    def _report_delivery(self, event: AlertDelivered | AlertFailed, is_journaled: bool) -> None:
+        if isinstance(event, AlertFailed):
+            self._alert_errors[event.sink] = event.error
         else:
-            name = type(error).__name__
-            event = AlertFailed(*facts, name)
-            self._alerts_error = f"{sink}: {name}"
-        self._store.record(event)
-        self._events.append(event)
-        self._tell_observers()
+            self._alert_errors.pop(event.sink, None)
+        if not is_journaled:
+            self._keeper.record(event)
+        self._keeper.events.append(event)
+        self._observers.tell()
 
     # Recovery
 
     def _step(self, is_full: bool) -> Round:
         """Make one check round and act on it; called by the monitor's thread."""
-        latch = self._latch
-        checks = [
-            Check(name, each.probe, is_critical=True)
-            for name, each in tuple(self._dependencies.items())
-        ]
-        if is_full or latch.state is not State.NORMAL:
+        seen, problem = self._sync()
+        checks = [Check("store", _Report(problem), is_critical=True)]
+        if not self._keeper.store.is_durable:
+            checks = []
+        for name, dependency in tuple(self._dependencies.items()):
+            checks.append(Check(name, dependency.probe, is_critical=True))
+        if is_full or not self.is_normal:
             checks += self._checks
-        done = make_round(checks, latch.revision)
+        done = make_round(checks, seen.revision)
         self._round = done
-        self._events.append(Checked(self.service, latch.epoch, datetime.now(UTC), done.results))
-        self._act_on(done)
-        self._tell_observers()
+        self._note_checks(done)
+        try:
+            self._act_on(done, seen)
+        except IllegalSignalError:
+            logger.debug("a check round was overtaken by a failure, so it proves nothing")
+        except StoreError as error:
+            self._log_store(error)
+        self._look_after_alerts()
+        self._tell()
         return done
+
+    def _sync(self) -> tuple[Seen, StoreError | None]:
+        """Bring memory and store together; return why that failed, where it did."""
+        try:
+            seen = self._keeper.sync()
+        except StoreError as error:
+            self._log_store(error)
+            return Seen(self._keeper.standing.latch.revision, False, None), error
+        self._log_store(self._keeper.problem)
+        if seen.entered is not None:
+            self._suspend(seen.entered)
+        return seen, None
+
+    def _act_on(self, done: Round, seen: Seen) -> None:
+        state = self.state
+        is_open = state in (State.STARTING, State.NORMAL) or seen.is_over
+        if is_open and done.error is not None:
+            self.trip(done.error)
+        elif state is State.STARTING:
+            self._act_on_start(done)
+        elif seen.is_over:
+            self._keeper.follow(done.revision)
+        elif self.incident is not None and done.failed:
+            self._passed = (-1, 0)
+            self._keeper.fail_recovery(done.failed)
+            self._keeper.doubt()
+        elif self.incident is not None:
+            self._count_passed(done)
+
+    def _act_on_start(self, done: Round) -> None:
+        if done.failed:
+            self.trip(_failed_round(done))
+        else:
+            self._keeper.verify(done.revision)
+
+    def _count_passed(self, done: Round) -> None:
+        """Count the rounds that passed in a row since the last failure, whoever saw it."""
+        if self.state is State.FAIL_SAFE:
+            self._keeper.begin_recovery(done.revision)
+        revision, count = self._passed
+        count = count + 1 if revision == done.revision else 1
+        self._passed = (done.revision, count)
+        is_held = self._keeper.standing.latch.is_held
+        if count < self.recovery.consecutive or not self.recovery.is_automatic or is_held:
+            return
+        self._note_refusals(is_last=True)
+        reason = f"all checks passed in {count} consecutive rounds"
+        self._keeper.leave(self._leave(None, reason, self.epoch, done, force=False))
+
+    def _leave(
+        self, actor: str | None, reason: str, epoch: int, done: Round | None, *, force: bool
+    ) -> Leave:
+        now = datetime.now(UTC)
+        revision, results = (done.revision, done.results) if done else (-1, ())
+        return Leave(self.service, actor, reason, now, epoch, revision, results, force)
 
     def _trip_hung(self) -> None:
         text = f"the checks did not end within {self.recovery.round_timeout:g} seconds"
         self.trip(CriticalError(text, kind="check_hung", outcome=Outcome.NOT_STARTED))
 
-    def _act_on(self, done: Round) -> None:
-        state = self.state
-        if state is State.NORMAL or (state is State.STARTING and done.failed):
-            if done.error is not None or state is State.STARTING:
-                self.trip(done.error or _failed_round(done))
-            return
+    def _look_after_alerts(self) -> None:
+        """Have what is due paged again, and sinks that hang looked after."""
+        self._dispatcher.replace_hung()
+        self._note_refusals(is_last=False)
         try:
-            self._advance(done)
-        except IllegalSignalError:
-            logger.debug("a check round was overtaken by a failure, so it proves nothing")
-
-    def _advance(self, done: Round) -> None:
-        with self._lock:
-            now = datetime.now(UTC)
-            if self.state is State.STARTING:
-                latch = self._latch.step(Signal.VERIFIED, revision=done.revision)
-                self._leave(latch, Verified(self.service, latch.epoch, now))
-            elif self._incident is not None and done.failed:
-                self._fail_recovery(done, self._incident)
-            elif self._incident is not None:
-                self._count_passed(done, self._incident)
-
-    def _fail_recovery(self, done: Round, incident: Incident) -> None:
-        if self.state is State.RECOVERING:
-            latch = self._latch.step(Signal.CHECK_FAILED)
-            now = datetime.now(UTC)
-            event = RecoveryFailed(self.service, latch.epoch, now, incident, done.failed)
-            self._enter(latch, incident, event)
-        self._passed = 0
-
-    def _count_passed(self, done: Round, incident: Incident) -> None:
-        now = datetime.now(UTC)
-        if self.state is State.FAIL_SAFE:
-            latch = self._latch.step(Signal.PASSED, revision=done.revision)
-            self._latch = latch
-            self._save(latch, incident, Recovering(self.service, latch.epoch, now, incident))
-            self._passed = 0
-        if done.revision != self._latch.revision:
-            return
-        self._passed += 1
-        is_proven = self._passed >= self.recovery.consecutive
-        if is_proven and self.recovery.is_automatic and not self._latch.is_held:
-            latch = self._latch.step(Signal.PROVEN, revision=done.revision)
-            reason = f"all checks passed in {self._passed} consecutive rounds"
-            self._leave(latch, Reset(self.service, latch.epoch, now, incident, None, reason))
-
-    def _leave(self, latch: Latch, event: Event) -> None:
-        """Enter NORMAL: the store first, so that what is not written is not true."""
-        self._save(latch, None, event)
-        self._incident, self._latch, self._passed = None, latch, 0
+            self._keeper.store.care()
+        except StoreError as error:
+            self._log_store(error)
 
     def plan_reset(self) -> ResetPlan:
         """Make every check now and say what a reset would check and release; change nothing.
@@ -483,67 +451,129 @@ class FailSafe:
         Raises:
             ConfigurationError: the FailSafe was not started.
         """
-        latch, incident = self._latch, self._incident
+        return self._plan()[0]
+
+    def _plan(self) -> tuple[ResetPlan, Round | None]:
         if not self._is_started:
             raise ConfigurationError(f"failsafe {self.service!r} is not started; call start()")
+        standing = self._keeper.standing
+        latch, incident = standing.latch, standing.incident
         done = self._monitor.round_now(self.recovery.round_timeout)
         if done is None:
-            return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",))
-        return ResetPlan(latch.epoch, latch.state, incident, done.results, done.failed)
+            return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",)), None
+        return ResetPlan(latch.epoch, latch.state, incident, done.results, done.failed), done
 
-    def reset(self, *, actor: str, reason: str, force: bool = False) -> None:
+    def reset(
+        self, *, actor: str, reason: str, force: bool = False, epoch: int | None = None
+    ) -> None:
         """Leave fail-safe mode by hand, where every check passes or `force` overrules them.
 
         Args:
             actor: who resets.
             reason: why.
-            force: whether failed checks are overruled; the alert and the event name them.
+            force: whether failed checks are overruled; the alert and the journal name them.
+            epoch: the epoch that the person saw; a trip or halt since then refuses the reset. Now
+                where it is None.
 
         Raises:
             ConfigurationError: the actor or the reason is empty, or it was not started.
-            ResetRefusedError: a check failed, a newer trip came, or there is nothing to reset.
+            ResetRefusedError: a check failed, a newer failure came, the store cannot be written,
+                or there is nothing to reset.
         """
-        _require_text("actor", actor)
-        _require_text("reason", reason)
-        epoch = self.epoch
-        plan = self.plan_reset()
+        actor, reason = _said("actor", actor), _said("reason", reason)
+        plan, done = self._plan()
         if plan.missing and not force:
             raise ResetRefusedError(
                 f"recovery is not proven, these checks failed: {', '.join(plan.missing)}",
                 plan.missing,
             )
-        with self._lock:
-            incident = self._incident
-            if incident is None:
-                raise ResetRefusedError(f"failsafe {self.service!r} is not in fail-safe mode")
-            try:
-                latch = self._latch.step(Signal.RESET, epoch=epoch)
-            except IllegalSignalError as stale:
-                raise ResetRefusedError(str(stale), ("epoch",)) from stale
-            now = datetime.now(UTC)
-            event = Reset(self.service, latch.epoch, now, incident, actor, reason, plan.missing)
-            self._leave(latch, event)
-        self._tell_observers()
+        if plan.incident is None:
+            raise ResetRefusedError(f"failsafe {self.service!r} is not in fail-safe mode")
+        seen = plan.epoch if epoch is None else epoch
+        self._note_refusals(is_last=True)
+        try:
+            self._keeper.leave(self._leave(actor, reason, seen, done, force=force))
+        except IllegalSignalError as stale:
+            raise ResetRefusedError(str(stale), ("epoch",)) from stale
+        except StoreError as error:
+            raise ResetRefusedError(f"it cannot be recorded: {error}", ("store",)) from error
+        self._tell()
+
+    # What the journal gets now and then
+
+    def _note_checks(self, done: Round) -> None:
+        """Tell the observers every round, and the journal the results that changed."""
+        now = datetime.now(UTC)
+        event = Checked(self.service, self.epoch, now, done.results)
+        self._keeper.events.append(event)
+        results = tuple((each.name, each.is_passed) for each in done.results)
+        last = self._journaled
+        is_first = last.epoch != self.epoch
+        if results != last.results and (is_first or done.ended >= last.checked_at + CHECKED_EVERY):
+            last.results, last.epoch, last.checked_at = results, self.epoch, done.ended
+            self._keeper.record(event)
+
+    def _note_refusals(self, *, is_last: bool) -> None:
+        now, last = time.monotonic(), self._journaled
+        if not is_last and now < last.refused_at + REFUSED_EVERY:
+            return
+        count = self._refusals.count - last.refused
+        if count:
+            last.refused += count
+            last.refused_at = now
+            moment = datetime.now(UTC)
+            event = Refused(self.service, self.epoch, moment, self.incident, count)
+            self._keeper.record(event)
+            self._keeper.events.append(event)
+
+    def _log_store(self, problem: StoreError | None) -> None:
+        """Say once what is wrong with the store, and once that it is well again."""
+        kind = problem.kind if problem else None
+        if kind == self._logged:
+            return
+        self._logged = kind
+        if problem is None:
+            logger.warning("the store of %s can be read and written again", self.service)
+        else:
+            logger.error("%s: %s; %s", self.service, problem, problem.action)
+
+    # The report
 
     def status(self) -> SystemStatus:
         """Return what is known now, without asking any dependency."""
-        done, latch = self._round, self._latch
+        done, standing = self._round, self._keeper.standing
+        problem = self._keeper.problem
         age = time.monotonic() - done.ended if done else None
         return SystemStatus(
             service=self.service,
             noun=self.noun,
-            state=latch.state,
-            epoch=latch.epoch,
-            incident=self._incident,
+            state=standing.latch.state,
+            epoch=standing.latch.epoch,
+            incident=standing.incident,
             checks=done.results if done else (),
             databases=tuple(self._databases),
             is_automatic=self.recovery.is_automatic,
-            is_durable=self._store.is_durable,
-            alerts_pending=sum(len(self._store.due(sink.name)) for sink in self._sinks),
-            alerts_error=self._alerts_error,
+            is_durable=self._keeper.store.is_durable,
+            store_error=f"{problem}; {problem.action}" if problem else None,
+            sinks=self._sink_status(),
             age=age,
             is_fresh=age is not None and age <= self._freshness,
             observed_at=done.ended_at if done else None,
+        )
+
+    def _sink_status(self) -> tuple[SinkStatus, ...]:
+        store = self._keeper.store
+        try:
+            found = [box.waiting() for box in (store.spill_box, store.outbox)]
+        except StoreError as error:
+            return tuple(SinkStatus(route.name, None, None, str(error)) for route in self._routes)
+        return tuple(
+            SinkStatus.of(
+                route.name,
+                [waiting[route.name] for waiting in found if route.name in waiting],
+                self._alert_errors.get(route.name),
+            )
+            for route in self._routes
         )
 
     @property
@@ -551,60 +581,50 @@ class FailSafe:
         """Seconds after which an observation proves nothing: two intervals and a slow probe."""
         return 2 * self.recovery.probe_interval + 1.0
 
+    # Forks
+
+    def _before_fork(self) -> None:
+        self._keeper.before_fork()
+
+    def _after_fork_in_parent(self) -> None:
+        self._keeper.after_fork_in_parent()
+
     def _after_fork_in_child(self) -> None:
-        """Give a forked child threads and locks of its own."""
+        """Give a forked child locks, threads and connections of its own."""
+        self._keeper.after_fork_in_child()
         self.watchdog.after_fork()
-        self._store.after_fork()
-        self.watchdog.after_fork()
+        self._observers.after_fork()
         self._make_threads()
         if self._is_started:
             self._dispatcher.start()
             self._monitor.start()
 
 
-def _require_text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} must be a text that is not empty")
-    return value
+class _Journaled:
+    """What the journal was told last."""
+
+    def __init__(self) -> None:
+        self.results: tuple[tuple[str, bool], ...] = ()
+        self.epoch = -1
+        self.checked_at = -math.inf
+        self.refused = 0
+        self.refused_at = -math.inf
 
 
-def _sink_names(sinks: Sequence[AlertSink]) -> list[str]:
-    names = []
-    for sink in sinks:
-        if not isinstance(sink, AlertSink):
-            raise ConfigurationError(f"{type(sink).__name__} is no sink: it needs name and send()")
-        names.append(_require_text("a sink's name", sink.name))
-    if len(set(names)) < len(names):
-        raise ConfigurationError("two sinks have the same name; give each its own")
-    return names
+class _Report:
+    """The store as a check: it was asked just now."""
+
+    def __init__(self, problem: StoreError | None) -> None:
+        self._problem = problem
+
+    def __call__(self) -> str:
+        if self._problem is not None:
+            raise self._problem
+        return "was read and written"
 
 
-def _incident(error: CriticalError, epoch: int) -> Incident:
-    return Incident(
-        incident_id=secrets.token_hex(8),
-        epoch=epoch,
-        error_code=error.error_code,
-        kind=error.kind,
-        reason=REASONS[error.error_code],
-        cause=error.message,
-        action=error.action,
-        since=datetime.now(UTC),
-    )
-
-
-def _halt_incident(actor: str, reason: str, epoch: int) -> Incident:
-    return Incident(
-        incident_id=secrets.token_hex(8),
-        epoch=epoch,
-        error_code=ErrorCode.SYSTEM_FAILURE,
-        kind="halt",
-        reason="Halted by an operator",
-        cause=f"halted by {actor}: {reason}",
-        action="reset with actor and reason when the cause of the halt is gone",
-        since=datetime.now(UTC),
-        needs_person=True,
-        actor=actor,
-    )
+def _said(name: str, value: object) -> str:
+    return redact(require_text(name, value))
 
 
 def _failed_round(done: Round) -> CriticalError:
@@ -612,27 +632,30 @@ def _failed_round(done: Round) -> CriticalError:
     return CriticalError(text, kind="check_failed", outcome=Outcome.NOT_STARTED)
 
 
-def _tell(function: Callable[[Any], object], fact: object) -> None:
-    """Call foreign code that must stop neither the change nor the others; log what it raises."""
-    try:
-        function(fact)
-    except Exception:  # an observer's failure is its own
-        logger.exception("an observer of %s raised", type(fact).__name__)
-
-
-def _close(dependency: Dependency) -> None:
-    try:
-        dependency.close()
-    except Exception:  # it must not keep the others open
-        logger.exception("a dependency could not close")
-
-
 _living: weakref.WeakSet[FailSafe] = weakref.WeakSet()
+_forking: list[FailSafe] = []
 
 
-def _restart_in_child() -> None:
-    for failsafe in tuple(_living):
+def _before_fork() -> None:
+    _forking[:] = _living
+    for failsafe in _forking:
+        failsafe._before_fork()  # noqa: SLF001 - the hook of this module's own class
+
+
+def _after_fork_in_parent() -> None:
+    for failsafe in _forking:
+        failsafe._after_fork_in_parent()  # noqa: SLF001 - the hook of this module's own class
+    _forking.clear()
+
+
+def _after_fork_in_child() -> None:
+    for failsafe in _forking:
         failsafe._after_fork_in_child()  # noqa: SLF001 - the hook of this module's own class
+    _forking.clear()
 
 
-os.register_at_fork(after_in_child=_restart_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

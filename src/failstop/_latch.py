@@ -6,7 +6,7 @@ Rules for whoever changes this file:
    holds the lock, writes the store and tells the observers.
 2. Whatever is not in TRANSITIONS is illegal: it raises and changes nothing. Never add a way into
    NORMAL without evidence or a person.
-3. The epoch only rises: by one whenever a trip leaves another state, and at every halt. A person's
+3. The epoch only rises: by one whenever a trip opens an incident, and at every halt. A person's
    reset names the epoch it saw.
 4. The revision rises with every failure, counted ones too. Evidence names the revision at which
    its gathering began: a success that began before a failure changes nothing.
@@ -131,8 +131,8 @@ class Latch:
             raise IllegalSignalError("this incident waits for a person")
 
     def _failed(self, signal: Signal, target: State, hold: bool) -> Latch:
-        leaves = self.state is not State.FAIL_SAFE
-        rises = signal is Signal.HALT or (signal is Signal.TRIP and leaves)
+        opens = self.state in (State.STARTING, State.NORMAL)
+        rises = signal is Signal.HALT or (signal is Signal.TRIP and opens)
         return Latch(
             state=target,
             epoch=self.epoch + rises,

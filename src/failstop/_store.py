@@ -1,75 +1,305 @@
-"""What must outlive the moment: the latch, the open incident, the journal, the alert outbox.
+"""What must outlive the moment: the standing, the journal, the alerts that wait for their sinks.
 
-Never here: what a state means, or what an alert says.
+One SQLite file that the processes of a host share; without a path, one in memory. Each change of
+the standing is one transaction with its journal row and its alerts, decided on what the file says,
+not on what this process remembers. Never here: what a state means, or what an alert says.
 """
 
 from __future__ import annotations
 
-import threading
+import json
+import os
+import socket
+import sqlite3
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from os import PathLike
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 
-from failstop._latch import Latch
-from failstop.alerts._alert import Alert
-from failstop.errors import ConfigurationError
-from failstop.events import Event, Incident
+from failstop import _chain
+from failstop._latch import Latch, State
+from failstop._standing import Change, Decision, Standing
+from failstop._storefile import StoreFile, append_event, path_of, problem
+from failstop.alerts import _page
+from failstop.alerts._alert import Alert, AlertAction
+from failstop.alerts._outbox import Outbox, due_pages, post, post_reminder, turn_page
+from failstop.alerts._route import Route
+from failstop.errors import ConfigurationError, ErrorCode
+from failstop.events import Event, Halted, Incident, Reset, Tripped
 
-__all__ = ["Saved", "Store"]
+__all__ = ["Store", "Stored", "read_standing"]
+
+UPDATE_EVERY = 60.0
+"""Seconds between two alerts that only say how many failures an incident has by now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What the store held when it was opened."""
+class Stored:
+    """What the store holds; `left_by` says who left fail-safe mode last, None by evidence."""
 
-    latch: Latch
-    incident: Incident | None
+    standing: Standing
+    service: str
+    store_id: str
+    left_by: str | None
 
 
 class Store:
-    """Keep the latch, the journal and the outbox; in memory where `path` is None.
+    """Keep what must last in the file at `path`; in memory where it is None.
 
     Raises:
-        ConfigurationError: a path is given, which needs the store on disk.
+        ConfigurationError: the path cannot be one of a store, or is another service's store.
     """
 
-    def __init__(self, path: str | PathLike[str] | None, sinks: Sequence[str]) -> None:
-        if path is not None:
-            raise ConfigurationError("a store on disk is not built yet; leave out store=")
-        self.is_durable = False
-        self._lock = threading.Lock()
-        self._outbox: dict[str, list[Alert]] = {name: [] for name in sinks}
-
-    def open(self) -> Saved:
-        """Return what was saved last."""
-        return Saved(Latch(), None)
-
-    def save(
-        self, latch: Latch, incident: Incident | None, event: Event, alerts: Sequence[Alert]
+    def __init__(
+        self, path: str | os.PathLike[str] | None, service: str, routes: Sequence[Route]
     ) -> None:
-        """Make a change of the latch lasting, with its journal row and its alerts, or raise."""
-        with self._lock:
-            for waiting in self._outbox.values():
-                waiting.extend(alerts)
+        self.is_durable = path is not None
+        self._service = service
+        self._routes = tuple(routes)
+        self._host = socket.gethostname()
+        self._file = StoreFile(path_of(path) if path is not None else None)
+        self._spilled = StoreFile(None)
+        self._spilled.make(service)
+        self.outbox = Outbox(self._file, is_journaled=self.is_durable)
+        self.spill_box = Outbox(self._spilled, is_journaled=False)
 
-    def record(self, event: Event) -> None:
-        """Append a journal row for an event that changes no state."""
+    def open(self) -> Stored:
+        """Make the file where there is none, and return what was saved last.
 
-    def due(self, sink: str) -> Sequence[Alert]:
-        """Return the alerts that wait for a sink, the oldest first."""
-        with self._lock:
-            return tuple(self._outbox[sink])
+        Raises:
+            ConfigurationError: it is the store of another service.
+            StoreError: it is there but cannot be read, or is not whole.
+        """
+        self._file.make(self._service)
+        with self._file.reading() as connection:
+            stored = read_standing(connection, self._file.name)
+            _require_head(connection, self._file.name)
+        if stored.service != self._service:
+            raise ConfigurationError(
+                f"the store {self._file.name!r} belongs to the service {stored.service!r}; "
+                f"give {self._service!r} a file of its own"
+            )
+        return stored
 
-    def delivered(self, sink: str, alert: Alert) -> None:
-        """Take an alert out of a sink's outbox."""
-        with self._lock:
-            self._outbox[sink].remove(alert)
+    def read(self) -> Stored:
+        """Return what is saved now.
 
-    def after_fork(self) -> None:
-        """In a forked child: leave the alerts that wait to the parent, which delivers them."""
-        self._lock = threading.Lock()
-        for waiting in self._outbox.values():
-            waiting.clear()
+        Raises:
+            StoreError: the file cannot be read, or was removed or replaced.
+        """
+        self._file.require_in_place()
+        with self._file.reading() as connection:
+            return read_standing(connection, self._file.name)
+
+    def change(self, decision: Decision, *, told: frozenset[str] = frozenset()) -> Change:
+        """Apply `decision` to what is saved, with its journal row and its alerts.
+
+        Args:
+            decision: what is to happen.
+            told: the sinks that have had this change's alert already.
+
+        Raises:
+            IllegalSignalError: what is saved does not allow it; nothing is written.
+            StoreError: the file cannot be written; nothing was.
+        """
+        with self._file.writing() as connection:
+            stored = read_standing(connection, self._file.name)
+            change = decision(stored.standing)
+            _write(connection, change)
+            alert = _page.alert_for(change.event, self._host)
+            if alert is not None:
+                self._post(connection, alert, told)
+            self._append(connection, change.event)
+        return change
+
+    def _post(self, connection: sqlite3.Connection, alert: Alert, told: frozenset[str]) -> None:
+        post(connection, [each for each in self._routes if each.name not in told], alert)
+        if alert.action is AlertAction.TRIGGER:
+            for sink in told:
+                turn_page(connection, sink, alert.incident_id, alert.action)
+
+    def doubt(self) -> None:
+        """Make evidence from before now void, for every process.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._file.writing() as connection:
+            connection.execute(
+                "UPDATE standing SET revision = revision + 1 WHERE incident IS NOT NULL"
+            )
+
+    def record(self, events: Sequence[Event]) -> None:
+        """Append journal rows for events that change nothing.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        if not self.is_durable or not events:
+            return
+        with self._file.writing() as connection:
+            for event in events:
+                self._append(connection, event)
+
+    def _append(self, connection: sqlite3.Connection, event: Event) -> None:
+        if self.is_durable:
+            append_event(connection, event)
+
+    def beat(self) -> None:
+        """Prove that the file can be written.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        with self._file.writing() as connection:
+            connection.execute("UPDATE standing SET beat = beat + 1")
+
+    def care(self) -> bool:
+        """Put further pages and updates for the open incident into the outbox, where due.
+
+        Returns whether there are any.
+
+        Raises:
+            StoreError: the file cannot be read or written.
+        """
+        with self._file.reading() as connection:
+            if not self._due(connection):
+                return False
+        with self._file.writing() as connection:
+            for route, alert in self._due(connection):
+                if route is None:
+                    post(connection, self._routes, alert)
+                    _note_told(connection, alert.occurrences)
+                else:
+                    post_reminder(connection, route, alert)
+        return True
+
+    def _due(self, connection: sqlite3.Connection) -> list[tuple[Route | None, Alert]]:
+        stored = read_standing(connection, self._file.name)
+        incident = stored.standing.incident
+        if incident is None:
+            return []
+        facts = (self._service, incident, self._host, datetime.now(UTC))
+        due: list[tuple[Route | None, Alert]] = []
+        if incident.acknowledged_by is None:
+            for route, number in due_pages(connection, self._routes, incident):
+                due.append((route, _page.another_page(*facts, number)))
+        told, told_at = connection.execute("SELECT told, told_at FROM standing").fetchone()
+        is_due = not told_at <= time.time() < told_at + UPDATE_EVERY
+        if incident.occurrences > told and is_due:
+            due.append((None, _page.update(*facts)))
+        return due
+
+    # What could not be written: alerts go out from memory
+
+    def spill(self, event: Event) -> None:
+        """Put the alert of a change that could not be written into the outbox in memory."""
+        alert = _page.alert_for(event, self._host)
+        if alert is not None:
+            with self._spilled.writing() as connection:
+                post(connection, self._routes, alert)
+
+    def unspill(self, incident: Incident, into: Incident) -> None:
+        """End the spilling of an incident that is written now.
+
+        Where it turned out to be part of another one, its own pages are closed.
+        """
+        with self._spilled.writing() as connection:
+            found = (incident.incident_id,)
+            connection.execute("DELETE FROM outbox WHERE incident = ? AND attempts = 0", found)
+            if incident.incident_id != into.incident_id:
+                now = datetime.now(UTC)
+                alert = _page.joined(self._service, incident, into, self._host, now)
+                post(connection, self._routes, alert)
+            else:
+                connection.execute("DELETE FROM page WHERE incident = ?", found)
+
+    # Forks and the end
+
+    def before_fork(self) -> None:
+        """Close what may not be open across a fork."""
+        self._file.before_fork()
+        self._spilled.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on in the parent."""
+        self._spilled.after_fork_in_parent()
+        self._file.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Go on in the child: what waits in memory is the parent's to deliver."""
+        self._file.after_fork_in_child()
+        self._spilled.after_fork_in_child()
+        self.outbox.after_fork()
+        self.spill_box.after_fork()
+        self.spill_box.empty()
+        if not self.is_durable:
+            self.outbox.empty()
 
     def close(self) -> None:
-        """Release what the store holds."""
+        """Release the file."""
+        self._file.close()
+        self._spilled.close()
+
+
+def read_standing(connection: sqlite3.Connection, name: str) -> Stored:
+    """Return what is saved.
+
+    Raises:
+        StoreError: it is absent, unknown, or makes no sense.
+    """
+    row = connection.execute(
+        "SELECT state, epoch, revision, is_held, incident, service, store_id, left_by FROM standing"
+    ).fetchone()
+    try:
+        state, epoch, revision, is_held, incident, service, store_id, left_by = row
+        latch = Latch(State(state), _natural(epoch), _natural(revision), bool(_natural(is_held)))
+        standing = Standing(latch, None if incident is None else _incident(incident))
+        is_sound = latch.state in (State.NORMAL, State.FAIL_SAFE) and (
+            (latch.state is State.NORMAL) == (standing.incident is None)
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise problem("store_corrupt", name, "holds a state that makes no sense") from error
+    if not is_sound:
+        raise problem("store_corrupt", name, "holds a state that makes no sense")
+    return Stored(standing, service, store_id, left_by)
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError("no natural number")
+    return value
+
+
+def _incident(text: str) -> Incident:
+    facts = json.loads(text)
+    facts["error_code"] = ErrorCode(facts["error_code"])
+    facts["since"] = datetime.fromisoformat(facts["since"])
+    if set(facts) != {field.name for field in fields(Incident)}:
+        raise ValueError("an incident of another version")
+    return Incident(**facts)
+
+
+def _write(connection: sqlite3.Connection, change: Change) -> None:
+    latch, incident = change.standing.latch, change.standing.incident
+    text = None if incident is None else _chain.canonical(_chain.plain(incident))
+    connection.execute(
+        "UPDATE standing SET state = ?, epoch = ?, revision = ?, is_held = ?, incident = ?",
+        (latch.state.value, latch.epoch, latch.revision, latch.is_held, text),
+    )
+    if isinstance(change.event, Reset):
+        connection.execute("UPDATE standing SET left_by = ?", (change.event.actor,))
+    if isinstance(change.event, Tripped | Halted):
+        _note_told(connection, change.incident.occurrences)
+
+
+def _note_told(connection: sqlite3.Connection, occurrences: int) -> None:
+    connection.execute("UPDATE standing SET told = ?, told_at = ?", (occurrences, time.time()))
+
+
+def _require_head(connection: sqlite3.Connection, name: str) -> None:
+    """Raise unless the journal ends where the standing says."""
+    seq, head = connection.execute("SELECT head_seq, head_hash FROM standing").fetchone()
+    last = connection.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+    if seq != (last[0] if last else 0) or (last and last[1] != head):
+        raise problem("store_corrupt", name, "has a journal that was cut or changed at its end")

@@ -13,6 +13,7 @@ from datetime import datetime
 from failstop.errors import ErrorCode
 
 __all__ = [
+    "Acknowledged",
     "AlertDelivered",
     "AlertFailed",
     "CheckResult",
@@ -24,6 +25,7 @@ __all__ = [
     "Listener",
     "Recovering",
     "RecoveryFailed",
+    "Refused",
     "Reset",
     "Tripped",
     "Verified",
@@ -49,6 +51,7 @@ class Incident:
     occurrences: int = 1
     needs_person: bool = False
     actor: str | None = None
+    acknowledged_by: str | None = None
 
     @property
     def is_halt(self) -> bool:
@@ -99,10 +102,27 @@ class Halted(Event):
 
 @dataclass(frozen=True, slots=True)
 class FailureCounted(Event):
-    """A further failure was counted with the open incident."""
+    """Further failures of one kind were counted with the open incident: mostly one."""
 
     incident: Incident
     kind: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """Calls were refused since the last such event; `incident` is None before the first check."""
+
+    incident: Incident | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged(Event):
+    """A person has taken the incident; nothing is paged again for it."""
+
+    incident: Incident
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +156,15 @@ class RecoveryFailed(Event):
 class Reset(Event):
     """Fail-safe mode was left; `actor` is None where recovery was proven and automatic.
 
-    `failed` names the checks that a forced reset overruled.
+    `failed` names the checks that a forced reset overruled; `evidence` is the check round on
+    which the reset rests.
     """
 
     incident: Incident
     actor: str | None
     reason: str
     failed: tuple[str, ...] = ()
+    evidence: tuple[CheckResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

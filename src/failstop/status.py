@@ -5,14 +5,17 @@ Values only: assembled from what was observed, never by asking a dependency.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from failstop._latch import State
+from failstop.alerts._outbox import Waiting
 from failstop.events import CheckResult, Incident
 
-__all__ = ["ResetPlan", "SystemStatus", "timestamp"]
+__all__ = ["ResetPlan", "SinkStatus", "SystemStatus", "timestamp"]
 
 WORDS = {
     State.STARTING: "recovering",
@@ -49,6 +52,31 @@ class ResetPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """What waits for one sink: how many alerts, since how many seconds, and what went wrong last.
+
+    `pending` is None where that cannot be known.
+    """
+
+    name: str
+    pending: int | None
+    oldest: float | None
+    error: str | None
+
+    @classmethod
+    def of(cls, name: str, found: Sequence[Waiting], error: str | None) -> SinkStatus:
+        """Return the status of a sink from what was found in its outboxes."""
+        sinces = [each.since for each in found if each.since is not None]
+        errors = [each.error for each in found if each.error is not None]
+        return cls(
+            name,
+            sum(each.count for each in found),
+            max(0.0, time.time() - min(sinces)) if sinces else None,
+            next(iter(errors), error),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SystemStatus:
     """What a service says of itself; every observation with its age, in seconds."""
 
@@ -61,8 +89,8 @@ class SystemStatus:
     databases: tuple[str, ...]
     is_automatic: bool
     is_durable: bool
-    alerts_pending: int
-    alerts_error: str | None
+    store_error: str | None
+    sinks: tuple[SinkStatus, ...]
     age: float | None
     is_fresh: bool
     observed_at: datetime | None
@@ -86,6 +114,17 @@ class SystemStatus:
         return tuple(found)
 
     @property
+    def alerts_pending(self) -> int:
+        """The number of alerts that wait for a sink, as far as is known."""
+        return sum(sink.pending or 0 for sink in self.sinks)
+
+    @property
+    def alerts_error(self) -> str | None:
+        """What went wrong last at a sink that has not taken an alert since."""
+        told = (f"{sink.name}: {sink.error}" for sink in self.sinks if sink.error is not None)
+        return next(told, None)
+
+    @property
     def message(self) -> str:
         """One sentence for people."""
         if self.is_operational:
@@ -106,6 +145,8 @@ class SystemStatus:
                 if by_person
                 else "nothing more: operations resume when recovery is proven"
             )
+        if self.store_error is not None:
+            advice.append(self.store_error)
         if not self.is_durable:
             advice.append("give the FailSafe a store: this state is lost when the process ends")
         return tuple(advice)
@@ -137,9 +178,13 @@ class SystemStatus:
             "tradingSafety": {"safe": is_operational, "reasons": list(self.reasons)},
             "database": self.database(),
             "checks": [self._check(check) for check in self.checks],
-            "alerts": {"pending": self.alerts_pending, "lastError": self.alerts_error},
+            "alerts": {
+                "pending": self.alerts_pending,
+                "lastError": self.alerts_error,
+                "sinks": [_sink(sink) for sink in self.sinks],
+            },
             "recommendations": list(self.recommendations),
-            "store": {"durable": self.is_durable},
+            "store": {"durable": self.is_durable, "error": self.store_error},
             "observedAt": timestamp(self.observed_at) if self.observed_at else None,
             "ageSeconds": round(self.age, 3) if self.age is not None else None,
         }
@@ -165,3 +210,12 @@ class SystemStatus:
             "ageSeconds": round(max(age, 0.0), 3),
             "latencySeconds": round(check.duration, 6),
         }
+
+
+def _sink(sink: SinkStatus) -> dict[str, Any]:
+    return {
+        "name": sink.name,
+        "pending": sink.pending,
+        "oldestSeconds": round(sink.oldest, 3) if sink.oldest is not None else None,
+        "lastError": sink.error,
+    }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from failstop.alerts._alert import Alert, AlertAction, Severity
-from failstop.events import Event, Halted, Incident, Reset, Tripped
+from datetime import datetime
 
-__all__ = ["alert_for"]
+from failstop.alerts._alert import Alert, AlertAction, Severity
+from failstop.errors import ErrorCode
+from failstop.events import Acknowledged, Event, Halted, Incident, Reset, Tripped
+
+__all__ = ["alert_for", "another_page", "joined", "rehearsal", "update"]
 
 
 def alert_for(event: Event, host: str) -> Alert | None:
@@ -16,6 +19,8 @@ def alert_for(event: Event, host: str) -> Alert | None:
         case Halted(incident=incident, actor=actor, reason=reason):
             action = AlertAction.TRIGGER if incident.epoch == event.epoch else AlertAction.UPDATE
             return _alert(event, incident, host, action, f"halted by {actor}: {reason}")
+        case Acknowledged(incident=incident, actor=actor):
+            return _alert(event, incident, host, AlertAction.ACKNOWLEDGE, f"taken by {actor}")
         case Reset(incident=incident, actor=actor, reason=reason, failed=failed):
             said = f"reset by {actor or 'verified recovery'}: {reason}"
             if failed:
@@ -25,12 +30,52 @@ def alert_for(event: Event, host: str) -> Alert | None:
             return None
 
 
+def update(service: str, incident: Incident, host: str, at: datetime) -> Alert:
+    """Return the alert that tells how many failures an incident has by now."""
+    event = Event(service, incident.epoch, at)
+    said = f"{incident.occurrences} failures so far; the first: {incident.cause}"
+    return _alert(event, incident, host, AlertAction.UPDATE, said)
+
+
+def another_page(service: str, incident: Incident, host: str, at: datetime, number: int) -> Alert:
+    """Return the page that is sent again while nobody has acknowledged an incident."""
+    event = Event(service, incident.epoch, at)
+    said = f"page {number}, nobody has acknowledged: {incident.cause}"
+    return _alert(event, incident, host, AlertAction.TRIGGER, said)
+
+
+def joined(service: str, incident: Incident, into: Incident, host: str, at: datetime) -> Alert:
+    """Return the alert that closes the page of an incident which was part of another one."""
+    event = Event(service, incident.epoch, at)
+    said = f"goes on as incident {into.incident_id}, which was open already"
+    return _alert(event, incident, host, AlertAction.RESOLVE, said)
+
+
+def rehearsal(service: str, host: str, at: datetime, test_id: str, action: AlertAction) -> Alert:
+    """Return an alert that says of itself that it is a test."""
+    return Alert(
+        action=action,
+        kind="test",
+        severity=Severity.CRITICAL,
+        title=f"{service}: TEST, nothing is wrong",
+        message="this is a test of the alerts; nothing is to be done",
+        error_code=ErrorCode.SYSTEM_FAILURE,
+        incident_id=test_id,
+        dedup_key=f"failstop/{service}/{test_id}",
+        service=service,
+        host=host,
+        occurrences=1,
+        occurred_at=at,
+        details={"test": "yes"},
+    )
+
+
 def _alert(event: Event, incident: Incident, host: str, action: AlertAction, said: str) -> Alert:
     resolves = action is AlertAction.RESOLVE
     return Alert(
         action=action,
         kind=incident.kind,
-        severity=Severity.INFO if resolves else Severity.CRITICAL,
+        severity=Severity.INFO if resolves else _severity(incident),
         title=f"{event.service}: {'back in operation' if resolves else incident.reason}",
         message=said,
         error_code=incident.error_code,
@@ -42,3 +87,8 @@ def _alert(event: Event, incident: Incident, host: str, action: AlertAction, sai
         occurred_at=event.occurred_at,
         details={"epoch": str(event.epoch), "action": incident.action},
     )
+
+
+def _severity(incident: Incident) -> Severity:
+    """A person who halts is there already; a failure has to wake one."""
+    return Severity.ERROR if incident.is_halt else Severity.CRITICAL

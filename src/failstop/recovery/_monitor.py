@@ -1,4 +1,4 @@
-"""The monitor: one thread that makes check rounds, in every state, and one that watches it.
+"""The monitor: one thread that makes check rounds, in every state.
 
 Never here: what a round means for the latch, which is the FailSafe's.
 """
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from failstop._redaction import redact
+from failstop._watchdog import Timer, Watchdog
 from failstop.errors import CriticalError, Outcome
 from failstop.events import CheckResult, Incident
 from failstop.recovery._settings import CheckFunction
@@ -112,9 +114,9 @@ def _make(check: Check) -> tuple[CheckResult, CriticalError | None]:
     started = time.monotonic()
     error: CriticalError | None = None
     try:
-        detail, is_passed = check.run(), True
+        detail, is_passed = redact(check.run()), True
     except CriticalError as failure:
-        detail, is_passed, error = failure.message, False, failure
+        detail, is_passed, error = redact(failure.message), False, failure
     except BaseException as failure:  # noqa: BLE001 - a cancelled check must not end the thread
         detail, is_passed = type(failure).__name__, False
         error = _unknown(check, failure) if check.is_critical else None
@@ -136,7 +138,8 @@ class Monitor:
         step: makes a round and acts on it; `True` asks for every check, the user's too.
         interval: seconds from the end of one round to the start of the next.
         patience: seconds after which a round that has not ended is hung.
-        hung: called once for each hung round, by a thread that no check can stop.
+        hung: called once for each hung round, by a thread of its own.
+        watchdog: what sees that a round hangs.
     """
 
     def __init__(
@@ -145,33 +148,30 @@ class Monitor:
         interval: float,
         patience: float,
         hung: Callable[[], object],
+        watchdog: Watchdog,
     ) -> None:
         self._step = step
         self._interval = interval
         self._patience = patience
-        self._hung = hung
+        self._timer = _Patience(watchdog, hung)
         self._changed = threading.Condition()
-        self._closing = threading.Event()
         self._asked = 0
         self._answered = 0
         self._last: Round | None = None
-        self._began: float | None = None
         self._is_closed = False
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the threads; the first round begins at once."""
-        for name, target in (("monitor", self._run), ("monitor-watch", self._watch)):
-            thread = threading.Thread(target=target, name=f"failstop-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        """Start the thread; the first round begins at once."""
+        self._thread = threading.Thread(target=self._run, name="failstop-monitor", daemon=True)
+        self._thread.start()
 
     def round_now(self, timeout: float) -> Round | None:
         """Return a full round that began after this call, or None where it took too long.
 
         None at once for a call from within a round, which can not wait for the next one.
         """
-        if threading.current_thread() in self._threads:
+        if threading.current_thread() is self._thread:
             return None
         with self._changed:
             self._asked += 1
@@ -185,33 +185,18 @@ class Monitor:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        self._closing.set()
-        limit = time.monotonic() + timeout
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, limit - time.monotonic()))
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+        self._timer.due = None
 
     def _run(self) -> None:
         while (ticket := self._next()) is not None:
-            self._began = time.monotonic()
+            self._timer.arm(time.monotonic() + self._patience)
             done = self._step(ticket > self._answered)
-            self._began = None
+            self._timer.due = None
             with self._changed:
                 self._last, self._answered = done, ticket
                 self._changed.notify_all()
-
-    def _watch(self) -> None:
-        """Sleep until the round under way would be hung: a wake-up each `patience`, no more."""
-        told: float | None = None
-        left = self._patience
-        while not self._closing.wait(left):
-            began, left = self._began, self._patience
-            if began is None or began == told:
-                continue
-            left = began + self._patience - time.monotonic()
-            if left <= 0:
-                told, left = began, self._patience
-                self._hung()
 
     def _next(self) -> int | None:
         """Wait for the time or a request; return the last request, None where it is over."""
@@ -221,3 +206,17 @@ class Monitor:
                     lambda: self._is_closed or self._asked > self._answered, self._interval
                 )
             return None if self._is_closed else self._asked
+
+
+class _Patience(Timer):
+    """Expires where a check round hangs; what is then to be done may take longer than a moment."""
+
+    __slots__ = ("hung",)
+
+    def __init__(self, watchdog: Watchdog, hung: Callable[[], object]) -> None:
+        super().__init__(watchdog)
+        self.hung = hung
+
+    def expire(self, now: float) -> None:
+        self.due = None
+        threading.Thread(target=self.hung, name="failstop-hung-round", daemon=True).start()

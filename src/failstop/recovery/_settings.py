@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from failstop._settings import require_seconds
 from failstop.errors import ConfigurationError
 
 __all__ = ["CheckFunction", "Recovery", "require_seconds"]
 
 CheckFunction = Callable[[], bool | Awaitable[bool]]
 """Passes by returning True; anything else returned, and anything raised, is a failed check."""
-
-
-def require_seconds(name: str, value: object) -> float:
-    """Return `value` as seconds.
-
-    Raises:
-        ConfigurationError: it is not a finite number above zero.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigurationError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(f"{name} must be a finite number of seconds above zero")
-    return float(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,442 @@
+"""The keeper: the standing in memory and in the store, changed together.
+
+A failure goes memory first, then the store: nothing can delay or undo it, and what could not be
+written is written later. Leaving fail-safe mode goes the store first: what is not written is not
+true. The store is shared by processes, so what it says is adopted: a trip at once, the end of an
+incident only on evidence of this process's own.
+
+Two locks, always in this order: `_saving` around the store, `_lock` around memory. Whoever trips
+takes the second alone, and reads need neither. Never here: foreign code, a log line, an alert's
+words.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from failstop._latch import IllegalSignalError, Latch, Signal, State
+from failstop._standing import Acknowledge, Change, Failure, Halt, Leave, Standing, Trip
+from failstop._store import Store, Stored
+from failstop._storefile import FORK_PATIENCE, StoreError
+from failstop.alerts._route import Route
+from failstop.errors import CriticalError
+from failstop.events import (
+    Event,
+    FailureCounted,
+    Incident,
+    Recovering,
+    RecoveryFailed,
+    Reset,
+    Tripped,
+    Verified,
+)
+
+__all__ = ["Keeper", "Seen"]
+
+COUNT_EVERY = 60.0
+"""Seconds between two journal rows that count failures of a kind that is known."""
+BEAT_EVERY = 30.0
+"""Seconds between two proofs that the store can be written, while nothing else writes."""
+BEAT_PATIENCE = 10.0
+"""Seconds that the store may be locked by another process before it counts as failed."""
+MANY = 1000
+"""Events that are kept for observers, and for the journal, when these do not keep up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a check round rests on: the revision when it began, and what other processes did.
+
+    `is_over` is true where one of them ended the incident that is open in this one; `entered` is
+    the incident that this process entered just now because one of them did.
+    """
+
+    revision: int
+    is_over: bool
+    entered: Incident | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """A failure that the store does not have yet, with the incident that was told."""
+
+    decision: Trip | Halt
+    incident: Incident
+
+
+class Keeper:
+    """Keep the standing of one service.
+
+    Raises:
+        ConfigurationError: the store's path is wrong, or it is another service's.
+    """
+
+    def __init__(
+        self, service: str, path: str | os.PathLike[str] | None, routes: Sequence[Route]
+    ) -> None:
+        self.service = service
+        self.store = Store(path, service, routes)
+        self.standing = Standing()
+        self.is_normal = False
+        self.events: deque[Event] = deque(maxlen=MANY)
+        self.problem: StoreError | None = None
+        self._late: deque[Event] = deque(maxlen=MANY)
+        self._unsaved: list[_Unsaved] = []
+        self._counts: dict[str, Trip] = {}
+        self._known_kinds: set[str] = set()
+        self._counted_at = self._beat_at = self._synced_at = time.monotonic()
+        self._seen_revision = 0
+        self._is_over = False
+        self._joined: deque[str] = deque(maxlen=64)
+        self._seed = secrets.token_hex(16)
+        self._make_locks()
+        self._open()
+
+    def _make_locks(self) -> None:
+        self._saving = threading.Lock()
+        self._lock = threading.Lock()
+
+    def _open(self) -> None:
+        """Begin where the store says; in fail-safe mode where it cannot be read."""
+        try:
+            stored = self.store.open()
+        except StoreError as error:
+            self._trip(Trip(self.service, Failure.of(error), datetime.now(UTC), self._seed))
+            return
+        self._seed = stored.store_id
+        self._adopt(stored)
+
+    # Reading, without a lock
+
+    def has_joined(self, incident_id: str | None) -> bool:
+        """Say whether an incident is or was one of this service, so far as is remembered."""
+        return incident_id is not None and incident_id in self._joined
+
+    # Failures: memory first
+
+    def trip(self, error: CriticalError, *, needs_person: bool = False) -> Change | None:
+        """Enter fail-safe mode or count the failure; None where closed."""
+        now = datetime.now(UTC)
+        return self._trip(Trip(self.service, Failure.of(error), now, self._seed, needs_person))
+
+    def _trip(self, trip: Trip) -> Change | None:
+        with self._lock:
+            if self.standing.latch.state is State.CLOSED:
+                return None
+            change = trip(self.standing)
+            self._set(change.standing)
+        with self._saving:
+            is_counted = isinstance(change.event, FailureCounted)
+            if is_counted and not trip.needs_person and not self._is_over:
+                self._count(trip)
+                self.events.append(change.event)
+                return change
+            return self._save_failure(trip, change)
+
+    def halt(self, actor: str, reason: str) -> Change:
+        """Stop by hand.
+
+        Raises:
+            IllegalSignalError: it is closed.
+        """
+        halt = Halt(self.service, actor, reason, datetime.now(UTC), self._seed)
+        with self._lock:
+            change = halt(self.standing)
+            self._set(change.standing)
+        with self._saving:
+            return self._save_failure(halt, change)
+
+    def _save_failure(self, decision: Trip | Halt, change: Change) -> Change:
+        """Write what memory has already; called with `_saving` held."""
+        try:
+            saved = self.store.change(decision)
+        except StoreError as error:
+            self.problem = error
+            told = replace(decision, incident_id=change.incident.incident_id)
+            self._unsaved.append(_Unsaved(told, change.incident))
+            self.store.spill(change.event)
+        else:
+            change = saved
+            self._take(saved.standing, State.FAIL_SAFE, own=1)
+        self.events.append(change.event)
+        return change
+
+    def _take(self, stored: Standing, state: State, *, own: int) -> None:
+        """Take over what the store says after `own` changes of the revision by this process.
+
+        More changes than these are failures elsewhere: evidence from before them is void. Called
+        with `_saving` held.
+        """
+        with self._lock:
+            mine = self.standing.latch
+            if mine.state is State.CLOSED:
+                return
+            is_void = stored.latch.revision != self._seen_revision + own
+            latch = Latch(
+                state,
+                max(mine.epoch, stored.latch.epoch),
+                mine.revision + is_void,
+                is_held=stored.latch.is_held,
+            )
+            self._seen_revision, self._is_over = stored.latch.revision, False
+            self._set(Standing(latch, self._with_counts(stored.incident)))
+
+    def _with_counts(self, incident: Incident | None) -> Incident | None:
+        if incident is None:
+            return None
+        counted = sum(trip.count for trip in self._counts.values())
+        return replace(incident, occurrences=incident.occurrences + counted)
+
+    def _set(self, standing: Standing) -> None:
+        """Change memory; called with `_lock` held."""
+        self.standing = standing
+        self.is_normal = standing.latch.state is State.NORMAL
+        incident = standing.incident
+        if incident is not None and not self.has_joined(incident.incident_id):
+            self._joined.append(incident.incident_id)
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        self._late.append(event)
+
+    def record(self, event: Event) -> None:
+        """Keep an event for the journal, which gets it with the next check round."""
+        self._late.append(event)
+
+    def _count(self, trip: Trip) -> None:
+        """Keep a counted failure for the next row; called with `_saving` held."""
+        known = self._counts.get(trip.failure.kind)
+        count = trip.count + (known.count if known else 0)
+        self._counts[trip.failure.kind] = replace(trip, count=count)
+
+    # This process's own way, which the store does not hold
+
+    def verify(self, revision: int) -> None:
+        """Go from STARTING to NORMAL.
+
+        Raises:
+            IllegalSignalError: a failure came, or it is not STARTING.
+        """
+        with self._lock:
+            latch = self.standing.latch.step(Signal.VERIFIED, revision=revision)
+            self._set(Standing(latch))
+            self._note(Verified(self.service, latch.epoch, datetime.now(UTC)))
+
+    def begin_recovery(self, revision: int) -> None:
+        """Go from FAIL_SAFE to RECOVERING.
+
+        Raises:
+            IllegalSignalError: a failure came, or it is not FAIL_SAFE.
+        """
+        with self._lock:
+            latch = self.standing.latch.step(Signal.PASSED, revision=revision)
+            incident = self.standing.incident
+            assert incident is not None
+            self._set(Standing(latch, incident))
+            self._note(Recovering(self.service, latch.epoch, datetime.now(UTC), incident))
+
+    def fail_recovery(self, failed: tuple[str, ...]) -> None:
+        """Go from RECOVERING back to FAIL_SAFE; does nothing in another state."""
+        with self._lock:
+            latch, incident = self.standing.latch, self.standing.incident
+            if incident is not None and latch.state is State.RECOVERING:
+                latch = latch.step(Signal.CHECK_FAILED)
+                self._set(Standing(latch, incident))
+                now = datetime.now(UTC)
+                self._note(RecoveryFailed(self.service, latch.epoch, now, incident, failed))
+
+    def close(self) -> None:
+        """Go to CLOSED, from any state; calling it again does nothing."""
+        with self._lock:
+            if self.standing.latch.state is not State.CLOSED:
+                latch = self.standing.latch.step(Signal.CLOSE)
+                self._set(Standing(latch, self.standing.incident))
+
+    # Leaving: the store first
+
+    def leave(self, decision: Leave) -> Change:
+        """Leave fail-safe mode.
+
+        Raises:
+            IllegalSignalError: a failure came since, it needs a person, or there is no incident.
+            StoreError: it cannot be written, so it does not happen.
+        """
+        with self._saving:
+            self._write_late(is_last=True)
+            with self._lock:
+                mine = decision(self.standing).standing.latch
+                saved = self.store.change(replace(decision, revision=self._seen_revision))
+                epoch = max(mine.epoch, saved.standing.latch.epoch)
+                self._set(Standing(replace(mine, epoch=epoch)))
+                self.events.append(saved.event)
+            self._known_kinds.clear()
+            return saved
+
+    def follow(self, revision: int) -> None:
+        """Leave fail-safe mode because another process of this host has.
+
+        Raises:
+            IllegalSignalError: a failure came since.
+            StoreError: the store cannot be read.
+        """
+        with self._saving:
+            stored = self.store.read()
+            with self._lock:
+                latch, incident = self.standing.latch, self.standing.incident
+                if stored.standing.incident or incident is None or latch.revision != revision:
+                    raise IllegalSignalError("a failure came since")
+                latch = latch.step(Signal.RESET, epoch=latch.epoch)
+                self._set(Standing(latch))
+                self._is_over = False
+                facts = (self.service, latch.epoch, datetime.now(UTC), incident)
+                self.events.append(
+                    Reset(*facts, stored.left_by, "another process of this host has left it")
+                )
+
+    def acknowledge(self, actor: str) -> Change:
+        """Say that a person has taken the incident.
+
+        Raises:
+            IllegalSignalError: there is no open incident.
+            StoreError: it cannot be written, so it does not happen.
+        """
+        with self._saving:
+            self._write_late(is_last=False)
+            saved = self.store.change(Acknowledge(self.service, actor, datetime.now(UTC)))
+            self._take(saved.standing, self.standing.latch.state, own=0)
+            self.events.append(saved.event)
+            return saved
+
+    # The store and memory, brought together
+
+    def sync(self) -> Seen:
+        """Write what is late, and adopt what the store says.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        with self._saving:
+            try:
+                self._write_late(is_last=False)
+                self._beat()
+                entered = self._adopt(self.store.read())
+            except StoreError as error:
+                self.problem = error
+                if not self._is_tolerable(error):
+                    raise
+                entered = None
+            else:
+                self.problem = None
+                self._synced_at = time.monotonic()
+            return Seen(self.standing.latch.revision, self._is_over, entered)
+
+    def _is_tolerable(self, error: StoreError) -> bool:
+        """A store that others keep busy for a moment stops nobody."""
+        is_short = time.monotonic() - self._synced_at < BEAT_PATIENCE
+        return error.kind == "store_locked" and self.is_normal and is_short
+
+    def write_late(self) -> None:
+        """Write all that is late, at the end.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._saving:
+            self._write_late(is_last=True)
+
+    def doubt(self) -> None:
+        """Tell the processes that share the store that a check failed: their evidence is void.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._saving:
+            self.store.doubt()
+
+    def _write_late(self, *, is_last: bool) -> None:
+        """Write what could not be, or need not be, at its time; called with `_saving` held."""
+        while self._unsaved:
+            first = self._unsaved[0]
+            told = self.store.spill_box.paged(first.incident.incident_id)
+            saved = self.store.change(first.decision, told=told)
+            self._unsaved.pop(0)
+            self.store.unspill(first.incident, saved.incident)
+            self._take(saved.standing, State.FAIL_SAFE, own=1)
+        self._write_counts(is_last=is_last)
+        late = tuple(self._late)
+        self.store.record(late)
+        for _ in late:
+            self._late.popleft()
+
+    def _write_counts(self, *, is_last: bool) -> None:
+        """Write the counted failures: those of a new kind soon, of known ones now and then."""
+        now = time.monotonic()
+        is_due = is_last or now >= self._counted_at + COUNT_EVERY
+        for kind in tuple(self._counts):
+            if not is_due and kind in self._known_kinds:
+                continue
+            saved = self.store.change(self._counts[kind])
+            del self._counts[kind]
+            self._known_kinds.add(kind)
+            self._counted_at = now
+            opens = isinstance(saved.event, Tripped)
+            state = State.FAIL_SAFE if opens else self.standing.latch.state
+            self._take(saved.standing, state, own=1)
+            if opens:
+                self.events.append(saved.event)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if self.store.is_durable and now >= self._beat_at + BEAT_EVERY:
+            self.store.beat()
+            self._beat_at = now
+
+    def _adopt(self, stored: Stored) -> Incident | None:
+        """Take over what other processes did; return the incident that this one enters by it."""
+        state, incident = self.standing.latch.state, self.standing.incident
+        theirs = stored.standing.incident
+        if theirs is not None:
+            is_new = incident is None or incident.incident_id != theirs.incident_id
+            self._take(stored.standing, State.FAIL_SAFE if is_new else state, own=0)
+            if not is_new:
+                return None
+            now = datetime.now(UTC)
+            self.events.append(Tripped(self.service, stored.standing.latch.epoch, now, theirs))
+            return theirs
+        if incident is None:
+            self._take(stored.standing, state, own=0)
+        else:
+            self._is_over = True
+        return None
+
+    # Forks
+
+    def before_fork(self) -> None:
+        """Let no change be half made in the child."""
+        self._is_held = self._saving.acquire(timeout=FORK_PATIENCE) and self._lock.acquire(
+            timeout=FORK_PATIENCE
+        )
+        self.store.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self.store.after_fork_in_parent()
+        if self._is_held:
+            self._lock.release()
+            self._saving.release()
+
+    def after_fork_in_child(self) -> None:
+        """Go on with locks of its own; what is late and what waits is the parent's."""
+        self._make_locks()
+        self.store.after_fork_in_child()
+        self._unsaved.clear()
+        self._counts.clear()
+        self._late.clear()
+        self.events.clear()
