@@ -1,0 +1,1 @@
+"""The service as it grew: every module has a fallback that hides an outage."""
