@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from failstop import FailSafe, FailureResponse, failure_response, with_fail_fast_protection
+from failstop import FailSafe, FailureResponse, with_fail_fast_protection
+from failstop._response import response_for
 from failstop._scope import GRAVITY, MANY, Scope, current_scope
 from failstop.errors import (
     CommitOutcomeUnknownError,
@@ -41,7 +42,7 @@ class Work:
 def test_the_body_of_a_refusal_is_exactly_the_documented_one(failsafe: FailSafe) -> None:
     error = DatabaseUnavailableError("gone", outcome=Outcome.NOT_STARTED, occurred_at=MOMENT)
     failsafe.trip(error)
-    answer = failure_response(error, failsafe)
+    answer = response_for(error, error.outcome, failsafe)
     assert json.loads(json.dumps(answer.body)) == {
         "type": "https://failstop.dev/problems/suspended",
         "title": "Trading system temporarily unavailable",
@@ -85,7 +86,7 @@ def test_a_later_refusal_tells_the_cause_of_the_incident(failsafe: FailSafe) -> 
 
 
 def test_the_noun_is_a_setting() -> None:
-    answer = failure_response(CriticalError("x"), FailSafe("ledger", noun="Ledger"))
+    answer = response_for(CriticalError("x"), Outcome.UNKNOWN, FailSafe("ledger", noun="Ledger"))
     assert answer.body["title"] == answer.body["error"] == "Ledger temporarily unavailable"
 
 
@@ -101,7 +102,7 @@ def test_the_noun_is_a_setting() -> None:
 def test_the_outcome_decides_the_problem_and_the_retry(
     outcome: Outcome, problem: str, is_safe: bool, failsafe: FailSafe
 ) -> None:
-    answer = failure_response(CriticalError("x", outcome=outcome), failsafe)
+    answer = response_for(CriticalError("x"), outcome, failsafe)
     assert answer.body["type"] == f"https://failstop.dev/problems/{problem}"
     assert answer.body["details"]["safeToRetry"] is is_safe
     assert ("Retry-After" in answer.headers) is is_safe

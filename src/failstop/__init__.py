@@ -6,7 +6,7 @@ from failstop._boundary import ProtectedCall, with_fail_fast_protection
 from failstop._failsafe import FailSafe
 from failstop._gateway import Gateway
 from failstop._latch import State
-from failstop._response import FailureResponse, failure_response
+from failstop._response import FailureResponse
 from failstop.database import Database, DatabaseHealth
 from failstop.diagnosis import Diagnoser, Verdict
 from failstop.errors import (
@@ -57,7 +57,6 @@ __all__ = [
     "SystemStatus",
     "TransactionFailedError",
     "Verdict",
-    "failure_response",
     "with_fail_fast_protection",
 ]
 

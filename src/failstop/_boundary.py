@@ -69,6 +69,13 @@ class ProtectedCall:
         """True while a guarded operation of this call has not ended."""
         return self._scope.has_open_work
 
+    def take(self, error: Exception) -> None:
+        """Record a critical error that a framework caught before it could leave the call.
+
+        Other errors do not count. Inside of `with call:`, what is raised is recorded by itself.
+        """
+        _take(self._scope, error, self._failsafe)
+
     def response(self) -> FailureResponse:
         """Return the failure response; its outcome speaks for the whole call.
 

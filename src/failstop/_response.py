@@ -10,11 +10,10 @@ import math
 from typing import Any, NamedTuple
 
 from failstop._failsafe import REASONS, FailSafe
-from failstop._scope import current_scope
 from failstop.errors import CriticalError, ErrorCode, OperationsSuspendedError, Outcome
 from failstop.status import timestamp
 
-__all__ = ["FailureResponse", "failure_response", "is_failure_answer", "response_for"]
+__all__ = ["FailureResponse", "is_failure_answer", "response_for"]
 
 NOUN = "Trading system"
 PROBLEMS = {
@@ -34,20 +33,6 @@ class FailureResponse(NamedTuple):
     body: dict[str, Any]
     status: int
     headers: dict[str, str]
-
-
-def failure_response(error: CriticalError, failsafe: FailSafe | None = None) -> FailureResponse:
-    """Return the response for `error`; its outcome speaks for the whole protected call.
-
-    Args:
-        error: what failed.
-        failsafe: whose noun the response uses, and whose recovery decides about `Retry-After`.
-    """
-    scope = current_scope.get()
-    if scope is None:
-        return response_for(error, error.outcome, failsafe)
-    scope.mark(error)
-    return response_for(scope.error or error, scope.outcome, failsafe)
 
 
 def response_for(
