@@ -594,6 +594,7 @@ class FailSafe:
         self._keeper.after_fork_in_child()
         self.watchdog.after_fork()
         self._observers.after_fork()
+        self._refusals.after_fork()
         self._make_threads()
         if self._is_started:
             self._dispatcher.start()

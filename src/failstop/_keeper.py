@@ -96,6 +96,7 @@ class Keeper:
         self._is_over = False
         self._joined: deque[str] = deque(maxlen=64)
         self._seed = secrets.token_hex(16)
+        self._is_open = False
         self._make_locks()
         self._open()
 
@@ -106,12 +107,14 @@ class Keeper:
     def _open(self) -> None:
         """Begin where the store says; in fail-safe mode where it cannot be read."""
         try:
-            stored = self.store.open()
+            self._adopt(self._first_read())
         except StoreError as error:
             self._trip(Trip(self.service, Failure.of(error), datetime.now(UTC), self._seed))
-            return
-        self._seed = stored.store_id
-        self._adopt(stored)
+
+    def _first_read(self) -> Stored:
+        stored = self.store.open()
+        self._seed, self._is_open = stored.store_id, True
+        return stored
 
     # Reading, without a lock
 
@@ -156,6 +159,8 @@ class Keeper:
     def _save_failure(self, decision: Trip | Halt, change: Change) -> Change:
         """Write what memory has already; called with `_saving` held."""
         try:
+            if not self._is_open:
+                self._first_read()
             saved = self.store.change(decision)
         except StoreError as error:
             self.problem = error
@@ -362,6 +367,8 @@ class Keeper:
 
     def _write_late(self, *, is_last: bool) -> None:
         """Write what could not be, or need not be, at its time; called with `_saving` held."""
+        if not self._is_open:
+            self._first_read()
         while self._unsaved:
             first = self._unsaved[0]
             told = self.store.spill_box.paged(first.incident.incident_id)
@@ -420,17 +427,15 @@ class Keeper:
 
     def before_fork(self) -> None:
         """Let no change be half made in the child."""
-        self._is_held = self._saving.acquire(timeout=FORK_PATIENCE) and self._lock.acquire(
-            timeout=FORK_PATIENCE
-        )
+        locks = (self._saving, self._lock)
+        self._forking = [lock for lock in locks if lock.acquire(timeout=FORK_PATIENCE)]
         self.store.before_fork()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self.store.after_fork_in_parent()
-        if self._is_held:
-            self._lock.release()
-            self._saving.release()
+        for lock in self._forking[::-1]:
+            lock.release()
 
     def after_fork_in_child(self) -> None:
         """Go on with locks of its own; what is late and what waits is the parent's."""

@@ -37,6 +37,10 @@ class Refusals:
         # Each refusal takes one number, and so does each look at the count: no lock, no loss.
         self._numbers = itertools.count()
         self._looks = 0
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin with a lock of its own."""
         self._looking = threading.Lock()
 
     @property

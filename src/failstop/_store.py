@@ -27,7 +27,7 @@ from failstop.alerts._route import Route
 from failstop.errors import ConfigurationError, ErrorCode
 from failstop.events import Event, Halted, Incident, Reset, Tripped
 
-__all__ = ["Store", "Stored", "read_standing"]
+__all__ = ["Store", "Stored", "read_standing", "require_head"]
 
 UPDATE_EVERY = 60.0
 """Seconds between two alerts that only say how many failures an incident has by now."""
@@ -58,22 +58,27 @@ class Store:
         self._routes = tuple(routes)
         self._host = socket.gethostname()
         self._file = StoreFile(path_of(path) if path is not None else None)
+        self._must_make = not self._file.is_there()
         self._spilled = StoreFile(None)
         self._spilled.make(service)
         self.outbox = Outbox(self._file, is_journaled=self.is_durable)
         self.spill_box = Outbox(self._spilled, is_journaled=False)
 
     def open(self) -> Stored:
-        """Make the file where there is none, and return what was saved last.
+        """Return what was saved last; make the file where there was none when this was made.
+
+        A file that was there and is gone is never made again.
 
         Raises:
             ConfigurationError: it is the store of another service.
             StoreError: it is there but cannot be read, or is not whole.
         """
-        self._file.make(self._service)
+        if self._must_make:
+            self._file.make(self._service)
+            self._must_make = False
         with self._file.reading() as connection:
             stored = read_standing(connection, self._file.name)
-            _require_head(connection, self._file.name)
+            require_head(connection, self._file.name)
         if stored.service != self._service:
             raise ConfigurationError(
                 f"the store {self._file.name!r} belongs to the service {stored.service!r}; "
@@ -297,8 +302,12 @@ def _note_told(connection: sqlite3.Connection, occurrences: int) -> None:
     connection.execute("UPDATE standing SET told = ?, told_at = ?", (occurrences, time.time()))
 
 
-def _require_head(connection: sqlite3.Connection, name: str) -> None:
-    """Raise unless the journal ends where the standing says."""
+def require_head(connection: sqlite3.Connection, name: str) -> None:
+    """Return where the journal ends as the standing says.
+
+    Raises:
+        StoreError: it was cut or changed at its end.
+    """
     seq, head = connection.execute("SELECT head_seq, head_hash FROM standing").fetchone()
     last = connection.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
     if seq != (last[0] if last else 0) or (last and last[1] != head):

@@ -27,6 +27,7 @@ __all__ = [
     "append",
     "append_event",
     "checked",
+    "cutting",
     "path_of",
     "problem",
 ]
@@ -63,11 +64,13 @@ CREATE TABLE page (
     PRIMARY KEY (sink, incident)
 );
 """
-GUARDS = """
+NEVER_CHANGED = """
 CREATE TRIGGER journal_is_never_changed BEFORE UPDATE ON journal
-BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END
+"""
+NEVER_CUT = """
 CREATE TRIGGER journal_is_never_cut BEFORE DELETE ON journal
-BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END
 """
 
 
@@ -128,12 +131,16 @@ class StoreFile:
         self._is_closed = False
         self._has_forked = False
 
+    def is_there(self) -> bool:
+        """Say whether there is anything at the path."""
+        return self.path is not None and os.path.lexists(self.path)
+
     def make(self, service: str) -> None:
         """Make the file where there is none: whole and under its name in one step."""
         if self.path is None:
             self._connection = _connect(":memory:")
             _fill(self._connection, service)
-        elif not os.path.lexists(self.path):
+        elif not self.is_there():
             with self._explained():
                 _make(self.path, service)
 
@@ -302,6 +309,14 @@ def append(connection: sqlite3.Connection, facts: Mapping[str, object]) -> None:
     connection.execute("UPDATE standing SET head_seq = ?, head_hash = ?", (row.seq, row.hash))
 
 
+@contextlib.contextmanager
+def cutting(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let rows of the journal be deleted, in the transaction that is open; for the seal only."""
+    connection.execute("DROP TRIGGER journal_is_never_cut")
+    yield
+    connection.execute(NEVER_CUT)
+
+
 def _connect(place: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         place, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
@@ -312,7 +327,9 @@ def _connect(place: str) -> sqlite3.Connection:
 
 def _fill(connection: sqlite3.Connection, service: str) -> None:
     store_id = secrets.token_hex(16)
-    connection.executescript(SCHEMA + GUARDS)
+    connection.executescript(SCHEMA)
+    connection.execute(NEVER_CHANGED)
+    connection.execute(NEVER_CUT)
     connection.execute(
         "INSERT INTO standing VALUES (1, ?, ?, 'NORMAL', 0, 0, 0, NULL, NULL, 0, ?, 0, 0, 0)",
         (store_id, service, _chain.genesis(store_id)),

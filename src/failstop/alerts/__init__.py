@@ -5,6 +5,8 @@ from failstop.alerts._alertmanager import AlertmanagerSink
 from failstop.alerts._apprise import AppriseSink
 from failstop.alerts._logging import LoggingSink
 from failstop.alerts._pagerduty import PagerDutySink
+from failstop.alerts._rehearsal import Arrival
+from failstop.alerts._route import Route
 from failstop.alerts._slack import SlackSink
 from failstop.alerts._webhook import WebhookSignatureError, WebhookSink, verify_webhook
 
@@ -14,9 +16,11 @@ __all__ = [
     "AlertSink",
     "AlertmanagerSink",
     "AppriseSink",
+    "Arrival",
     "DeliveryError",
     "LoggingSink",
     "PagerDutySink",
+    "Route",
     "Severity",
     "SlackSink",
     "WebhookSignatureError",

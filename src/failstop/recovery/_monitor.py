@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,8 @@ from failstop.events import CheckResult, Incident
 from failstop.recovery._settings import CheckFunction
 
 __all__ = ["Check", "Dependency", "Monitor", "Round", "make_round", "user_check"]
+
+logger = logging.getLogger("failstop")
 
 USER_CHECK_TIMEOUT = 10.0
 
@@ -153,11 +156,13 @@ class Monitor:
         self._step = step
         self._interval = interval
         self._patience = patience
+        self._hung = hung
         self._timer = _Patience(watchdog, hung)
         self._changed = threading.Condition()
         self._asked = 0
         self._answered = 0
         self._last: Round | None = None
+        self._has_begun = False
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -192,16 +197,28 @@ class Monitor:
     def _run(self) -> None:
         while (ticket := self._next()) is not None:
             self._timer.arm(time.monotonic() + self._patience)
-            done = self._step(ticket > self._answered)
+            done = self._make_round(ticket > self._answered)
             self._timer.due = None
             with self._changed:
-                self._last, self._answered = done, ticket
+                self._last, self._answered, self._has_begun = done, ticket, True
                 self._changed.notify_all()
+
+    def _make_round(self, is_full: bool) -> Round | None:
+        """Make a round; one that cannot be made proves nothing, which is as bad as one that hangs.
+
+        Without this the thread would end, and nobody would look any more.
+        """
+        try:
+            return self._step(is_full)
+        except Exception:
+            logger.exception("a check round could not be made")
+            self._hung()
+            return None
 
     def _next(self) -> int | None:
         """Wait for the time or a request; return the last request, None where it is over."""
         with self._changed:
-            if self._last is not None:
+            if self._has_begun:
                 self._changed.wait_for(
                     lambda: self._is_closed or self._asked > self._answered, self._interval
                 )
