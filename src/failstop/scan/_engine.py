@@ -5,10 +5,12 @@ Lives here: the order of the steps and the precedence of rules. Never here: a ru
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -120,7 +122,20 @@ def scan_file(source: Source, root: str = "") -> FileResult:
         data = Path(source.path).read_bytes()
     except OSError as error:
         return FileResult(source.name, skipped=f"unreadable ({type(error).__name__})")
-    return scan_bytes(data, source)
+    with _collector_at_rest():
+        return scan_bytes(data, source)
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Spare the collector from walking a tree again and again that lives until the end anyway."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def scan_bytes(data: bytes, source: Source) -> FileResult:
