@@ -218,7 +218,7 @@ SinkMaker = Callable[..., AlertSink]
 
 MAKERS: dict[str, SinkMaker] = {
     "pagerduty": lambda url, timeout: PagerDutySink(ROUTING_KEY, url=url, timeout=timeout),
-    "slack": lambda url, timeout: SlackSink(url + SLACK_PATH, interval=0, timeout=timeout),
+    "slack": lambda url, timeout: SlackSink(url + SLACK_PATH, interval=0.001, timeout=timeout),
     "webhook": lambda url, timeout: WebhookSink(
         url + HOOK_PATH, secret=HOOK_SECRET, timeout=timeout
     ),
@@ -226,7 +226,7 @@ MAKERS: dict[str, SinkMaker] = {
         url.replace("//", f"//user:{BASIC_PASSWORD}@"), timeout=timeout
     ),
     "apprise": lambda url, timeout: AppriseSink(
-        url.replace("http:", "json:") + APPRISE_PATH, timeout=timeout
+        url.lower().replace("http", "json") + APPRISE_PATH, timeout=timeout
     ),
 }
 SECRETS = (

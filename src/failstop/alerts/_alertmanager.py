@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from failstop._settings import require_seconds, require_text
 from failstop.alerts._alert import Alert, AlertAction
 from failstop.alerts._delivery import (
     TIMEOUT,
     Wire,
     as_json,
     checked_base,
-    checked_name,
-    checked_timeout,
     loaded,
     quiet,
     readable,
@@ -57,10 +56,10 @@ class AlertmanagerSink:
         name: str = "alertmanager",
     ) -> None:
         httpx = loaded("httpx", "AlertmanagerSink", "alertmanager")
-        self.name = checked_name(name)
+        self.name = require_text("a sink's name", name)
         self._url = checked_base(url).removesuffix(PATH) + PATH
         self._labels = _checked_labels({"severity": "critical"} if labels is None else labels)
-        self._timeout = checked_timeout(timeout)
+        self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)
         with quiet(*LOGGERS):
             self._verify = httpx.create_ssl_context()

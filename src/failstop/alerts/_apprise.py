@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
+from failstop._settings import require_seconds, require_text
 from failstop.alerts._alert import Alert, AlertAction, DeliveryError, Severity
 from failstop.alerts._delivery import (
     TIMEOUT,
     Reply,
     Wire,
-    checked_name,
-    checked_timeout,
     is_loopback,
     loaded,
     quiet,
@@ -50,8 +49,8 @@ class AppriseSink:
         self, urls: str | Sequence[str], *, timeout: float = TIMEOUT, name: str = "apprise"
     ) -> None:
         loaded("apprise", "AppriseSink", "apprise")
-        self.name = checked_name(name)
-        self._timeout = checked_timeout(timeout)
+        self.name = require_text("a sink's name", name)
+        self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)
         given = [urls] if isinstance(urls, str) else list(urls)
         if not given:

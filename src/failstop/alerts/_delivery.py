@@ -28,12 +28,11 @@ from failstop.alerts._alert import Alert, DeliveryError
 from failstop.errors import ConfigurationError
 
 __all__ = [
+    "TIMEOUT",
     "Reply",
     "Wire",
     "as_json",
     "checked_base",
-    "checked_name",
-    "checked_timeout",
     "checked_url",
     "is_loopback",
     "loaded",
@@ -190,28 +189,6 @@ def loaded(module: str, sink: str, extra: str) -> Any:
         raise ConfigurationError(
             f"{sink} needs {module}; install it with: pip install 'failstop[{extra}]'"
         ) from missing
-
-
-def checked_name(name: object) -> str:
-    """Return `name`.
-
-    Raises:
-        ConfigurationError: it is no text, or empty.
-    """
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError("a sink's name must be a text that is not empty")
-    return name
-
-
-def checked_timeout(timeout: object) -> float:
-    """Return `timeout`, in seconds.
-
-    Raises:
-        ConfigurationError: it is not between 0 and 120 seconds.
-    """
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 120:
-        raise ConfigurationError("timeout must be a number of seconds above 0, at most 120")
-    return float(timeout)
 
 
 def checked_url(url: object, setting: str = "url") -> str:

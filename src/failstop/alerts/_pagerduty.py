@@ -9,14 +9,13 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from failstop._settings import require_seconds, require_text
 from failstop.alerts._alert import Alert, AlertAction
 from failstop.alerts._delivery import (
     TIMEOUT,
     Reply,
     Wire,
     checked_base,
-    checked_name,
-    checked_timeout,
     is_loopback,
     loaded,
     quiet,
@@ -76,12 +75,12 @@ class PagerDutySink:
         name: str = "pagerduty",
     ) -> None:
         loaded("pagerduty", "PagerDutySink", "pagerduty")
-        self.name = checked_name(name)
+        self.name = require_text("a sink's name", name)
         self._routing_key = _checked_key(routing_key)
         self._url = checked_base(url).removesuffix("/v2/enqueue")
         if urlsplit(url).username is not None:
             raise ConfigurationError("url must hold no user: PagerDuty takes the routing_key only")
-        self._timeout = checked_timeout(timeout)
+        self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)
         with quiet(*LOGGERS):
             self._verify = loaded("httpx2", "PagerDutySink", "pagerduty").create_ssl_context()

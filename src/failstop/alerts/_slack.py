@@ -9,13 +9,12 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
+from failstop._settings import require_seconds, require_text
 from failstop.alerts._alert import Alert, AlertAction, DeliveryError, Severity
 from failstop.alerts._delivery import (
     TIMEOUT,
     Reply,
     Wire,
-    checked_name,
-    checked_timeout,
     checked_url,
     is_loopback,
     loaded,
@@ -24,7 +23,6 @@ from failstop.alerts._delivery import (
     shorten,
     timestamp,
 )
-from failstop.errors import ConfigurationError
 
 __all__ = ["SlackSink"]
 
@@ -70,13 +68,11 @@ class SlackSink:
         name: str = "slack",
     ) -> None:
         loaded("slack_sdk.webhook", "SlackSink", "slack")
-        self.name = checked_name(name)
+        self.name = require_text("a sink's name", name)
         self._url = checked_url(webhook_url, "webhook_url")
-        self._timeout = checked_timeout(timeout)
+        self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)
-        if not 0 <= interval <= 60:
-            raise ConfigurationError("interval must be between 0 and 60 seconds")
-        self._interval = interval
+        self._interval = require_seconds("interval", interval)
         self._next = 0.0
         with quiet(*LOGGERS):
             self._client = _client_class()(webhook_url, self._timeout, retry_handlers=[])

@@ -16,14 +16,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from failstop._settings import require_seconds, require_text
 from failstop.alerts._alert import Alert
 from failstop.alerts._delivery import (
     TIMEOUT,
     Reply,
     Wire,
     as_json,
-    checked_name,
-    checked_timeout,
     checked_url,
     is_loopback,
     loaded,
@@ -62,10 +61,10 @@ class WebhookSink:
         self, url: str, *, secret: str, timeout: float = TIMEOUT, name: str = "webhook"
     ) -> None:
         httpx = loaded("httpx", "WebhookSink", "webhook")
-        self.name = checked_name(name)
+        self.name = require_text("a sink's name", name)
         self._url = checked_url(url)
         self._key = _key(secret)
-        self._timeout = checked_timeout(timeout)
+        self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)
         with quiet(*LOGGERS):
             self._verify = httpx.create_ssl_context()
