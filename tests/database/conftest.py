@@ -49,8 +49,10 @@ class Client:
     @property
     def engine(self) -> Engine:
         """The guarded sync engine, which an async one holds inside."""
-        engine = self.database.engine
-        return engine.sync_engine if self.is_async else engine
+        engine: Engine = self.database.engine
+        if self.is_async:
+            engine = self.database.engine.sync_engine
+        return engine
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine function to its end, in this client's loop."""
@@ -59,7 +61,8 @@ class Client:
 
     def query(self, sql: str, params: Any = None, **settings: Any) -> list[Row[Any]]:
         if not self.is_async:
-            return self.database.query(sql, params, **settings)
+            rows: list[Row[Any]] = self.database.query(sql, params, **settings)
+            return rows
         return self.run(lambda: self.database.query(sql, params, **settings))
 
     def transaction(self, body: Callable[[Connection], T], **settings: Any) -> T:
@@ -69,7 +72,8 @@ class Client:
 
         async def work() -> T:
             async with self.database.transaction(**settings) as connection:
-                return await connection.run_sync(body)
+                done: T = await connection.run_sync(body)
+                return done
 
         return self.run(work)
 
@@ -80,7 +84,8 @@ class Client:
 
         async def work() -> T:
             async with self.database.session(**settings) as session:
-                return await session.run_sync(body)
+                done: T = await session.run_sync(body)
+                return done
 
         return self.run(work)
 
@@ -93,7 +98,8 @@ class Client:
         async def work() -> T:
             engine = self.database.engine.execution_options(**options)
             async with engine.begin() as connection:
-                return await connection.run_sync(body)
+                done: T = await connection.run_sync(body)
+                return done
 
         return self.run(work)
 

@@ -5,10 +5,10 @@ Times are bounded generously: what is measured finely is in `benchmarks/`.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,8 +96,9 @@ def _pgcode(error: DBAPIError) -> object:
 def test_a_call_s_own_deadline_is_told_to_the_server(client: Any) -> None:
     """Shorter and longer than the database's own of five seconds."""
     assert took(lambda: _slow(client, 0.2)) < 0.2 + SLACK
-    assert client.query("SELECT current_setting('statement_timeout')", deadline=60) == [("1min",)]
-    assert client.query("SELECT current_setting('statement_timeout')") == [("5s",)]
+    told = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'"
+    assert 50_000 < client.query(told, deadline=60)[0][0] < 60_000
+    assert client.query(told)[0][0] == 4_750
     assert client.trips == []
 
 
@@ -201,6 +202,9 @@ def test_a_frozen_server_ends_the_checkout(
     assert len(client.trips) == 1
 
 
+@pytest.mark.filterwarnings(  # SQLAlchemy leaves the cursor of a lost connection to the collector
+    r"ignore:<psycopg\..*ServerCursor:ResourceWarning"
+)
 def test_a_server_side_cursor_is_bounded_to_its_last_row(
     driver: str, own_server: PostgresServer, clients: Any
 ) -> None:
@@ -215,9 +219,8 @@ def test_a_server_side_cursor_is_bounded_to_its_last_row(
         result.fetchall()
 
     def work() -> None:
-        with pytest.raises(Exception) as raised:  # asyncpg's own error passes by SQLAlchemy
+        with pytest.raises(CriticalError):
             client.transaction(body)
-        assert not isinstance(raised.value, AssertionError)
 
     try:
         assert took(work) < 1.0 + SLACK
@@ -235,7 +238,12 @@ def test_a_trip_frees_all_who_are_blocked(
 ) -> None:
     """Some in a statement, some at the checkout; the deadline is far."""
     client = clients(
-        driver, url_of(own_server, driver), deadline=60, pool_size=10, max_overflow=0, recovery=QUIET
+        driver,
+        url_of(own_server, driver),
+        deadline=60,
+        pool_size=10,
+        max_overflow=0,
+        recovery=QUIET,
     )
     number = 60
     errors: list[BaseException] = []
@@ -244,7 +252,7 @@ def test_a_trip_frees_all_who_are_blocked(
     def call() -> None:
         try:
             client.query("SELECT pg_sleep(60)")
-        except BaseException as error:  # noqa: BLE001 - looked at below
+        except BaseException as error:
             errors.append(error)
             freed.append(time.monotonic())
 
@@ -328,7 +336,7 @@ def test_a_cut_never_hits_another_descriptor_or_another_caller(
     def race() -> None:
         while time.monotonic() < stop:
             try:
-                client.query("SELECT pg_sleep(0.02)", deadline=0.021)
+                client.query("SELECT pg_sleep(0.27)", deadline=0.3)
             except (DBAPIError, TimeoutError):
                 pass
             except CriticalError as error:
@@ -349,7 +357,7 @@ def test_a_cut_never_hits_another_descriptor_or_another_caller(
         while time.monotonic() < stop:
             try:
                 client.query("SELECT 1")
-            except Exception as error:  # noqa: BLE001 - nothing may fail here
+            except Exception as error:
                 broken.append(f"query: {type(error).__name__}")
 
     threads = [threading.Thread(target=each) for each in (race, race, race, bystand, query, query)]
@@ -383,7 +391,7 @@ def test_no_thread_and_no_descriptor_is_left(
 
 
 def _descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def _own_threads() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Self
 
 from failstop.recovery import require_seconds
 
-__all__ = ["GRACE", "current_limit", "deadline"]
+__all__ = ["GRACE", "CallOverdueError", "current_limit", "deadline"]
 
 GRACE = 0.15
 """Seconds after a deadline for which the server's own answer to it is awaited.
@@ -19,6 +19,10 @@ The server ends a slow statement at the deadline itself (57014); only silence pa
 
 current_limit: ContextVar[float | None] = ContextVar("failstop_limit", default=None)
 """The end of the call that is under way, in seconds of `time.monotonic()`."""
+
+
+class CallOverdueError(TimeoutError):
+    """The call had used up its time before something was sent: its own doing, no outage."""
 
 
 class deadline:  # noqa: N801 - used like a function: with deadline(2.0)

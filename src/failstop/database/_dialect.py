@@ -90,10 +90,7 @@ class GuardedDialect(_Driver):
         before = line.arm(self.guard.due(line))
         transaction.enter(Phase.COMMIT)
         try:
-            if self.is_async:
-                await_only(_carry_through(greenlet_spawn(super().do_commit, dbapi_connection)))
-            else:
-                super().do_commit(dbapi_connection)
+            cancelled = self._commit(dbapi_connection)
         except CommitRefused:
             self.guard.reject_commit(transaction)
         except BaseException:
@@ -103,6 +100,17 @@ class GuardedDialect(_Driver):
             line.due = before
         if transaction.has_statements:
             transaction.settle(Outcome.COMMITTED)
+        if cancelled is not None:
+            raise cancelled
+
+    def _commit(self, dbapi_connection: Any) -> asyncio.CancelledError | None:
+        """Commit; return the cancellation that came meanwhile."""
+        if not self.is_async:
+            super().do_commit(dbapi_connection)
+            return None
+        commit = greenlet_spawn(super().do_commit, dbapi_connection)
+        cancelled: asyncio.CancelledError | None = await_only(_carry_through(commit))
+        return cancelled
 
     def _undo_local_commit(self, dbapi_connection: Any, transaction: Any) -> None:
         """SQLite leaves the transaction open where COMMIT failed; the next user would commit it."""
@@ -111,10 +119,17 @@ class GuardedDialect(_Driver):
             transaction.enter(Phase.STATEMENT)
 
     def do_rollback(self, dbapi_connection: Any) -> None:
-        """Roll back, in every state of the latch."""
+        """Roll back, in every state of the latch.
+
+        Where the call's time is over the connection is thrown away instead: the server rolls back
+        at its end, the caller waits no longer, and a slow ROLLBACK is no sign of an outage.
+        """
         line = line_of(dbapi_connection)
         if line is None:
             super().do_rollback(dbapi_connection)
+            return
+        if self.guard.is_over(line) and self.name != "sqlite":
+            dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
             return
         if line.transaction is not None and line.transaction.phase is not Phase.COMMIT:
             line.transaction.enter(Phase.ROLLBACK)
@@ -136,11 +151,12 @@ def raise_unguarded() -> NoReturn:
     )
 
 
-async def _carry_through(work: Coroutine[Any, Any, None]) -> None:
+async def _carry_through(work: Coroutine[Any, Any, None]) -> asyncio.CancelledError | None:
     """Await `work` to its end, in a task of its own, though the caller be cancelled.
 
     A cancelled COMMIT is no rollback. The wait is bounded: the line is armed, so the watchdog ends
-    it. A failure of the work goes before the cancellation, for it says what became of it.
+    it. A failure of the work goes before the cancellation, for it says what became of it; else the
+    cancellation is returned.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -150,8 +166,7 @@ async def _carry_through(work: Coroutine[Any, Any, None]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     task.result()
-    if cancelled is not None:
-        raise cancelled
+    return cancelled
 
 
 def guard_dialect(dialect: Dialect, guard: Guard) -> None:

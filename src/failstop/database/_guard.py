@@ -32,7 +32,7 @@ from failstop._latch import State
 from failstop._scope import current_scope
 from failstop._scope import mark as mark_scope
 from failstop.database._attempt import Attempts
-from failstop.database._deadline import GRACE, current_limit
+from failstop.database._deadline import GRACE, CallOverdueError, current_limit
 from failstop.database._dialect import guard_dialect, raise_unguarded
 from failstop.database._drivers import (
     TransactionStatus,
@@ -43,7 +43,7 @@ from failstop.database._drivers import (
 )
 from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
-from failstop.database._settings import session_settings
+from failstop.database._settings import session_settings, statement_timeout
 from failstop.database._transaction import Transaction, outcome_of
 from failstop.diagnosis import Diagnoser, Diagnosis, Phase, Verdict, to_error
 from failstop.errors import (
@@ -57,6 +57,9 @@ from failstop.errors import (
 from failstop.events import Incident
 
 __all__ = ["Guard"]
+
+OWN = (CriticalError, ConfigurationError, CallOverdueError)
+"""What the guard itself raises, and so has nothing more to say of."""
 
 SILENT = Diagnosis(
     verdict=Verdict.CRITICAL,
@@ -131,6 +134,11 @@ class Guard:
         limit = _limit(line)
         return (time.monotonic() + self.deadline if limit is None else limit) + GRACE
 
+    def is_over(self, line: Line) -> bool:
+        """Say whether the call in which an operation would begin now has used up its time."""
+        limit = _limit(line)
+        return limit is not None and limit <= time.monotonic()
+
     def _fit_statement_timeout(self, line: Line, connection: Any) -> None:
         """Have the server end the statement at the end of the call, before the watchdog would.
 
@@ -139,15 +147,15 @@ class Guard:
         limit = _limit(line)
         left = self.deadline if limit is None else limit - time.monotonic()
         if left <= 0:
-            raise TimeoutError(
+            raise CallOverdueError(
                 f"database {self.name!r}: the deadline of the call is over; nothing was sent"
             )
-        if 0.9 * line.statement_timeout <= left <= 1.1 * line.statement_timeout:
+        if 0.9 * line.time_told <= left <= 1.1 * line.time_told:
             return
         cursor = connection.cursor()
-        cursor.execute(f"SET LOCAL statement_timeout = {max(1, round(left * 1000))}")
+        cursor.execute(f"SET LOCAL statement_timeout = {statement_timeout(left)}")
         cursor.close()
-        line.statement_timeout = left
+        line.time_told = left
 
     # Connecting
 
@@ -217,7 +225,7 @@ class Guard:
             is_read_only = False
         transaction = Transaction(self.failsafe.epoch, is_read_only=is_read_only)
         line.follow(transaction)
-        line.statement_timeout = self.deadline
+        line.time_told = self.deadline
         scope = current_scope.get()
         if scope is not None:
             scope.add(transaction)
@@ -249,9 +257,8 @@ class Guard:
             self.reject_commit(transaction)
         if status is TransactionStatus.NONE and transaction.has_statements:
             self._tell_gone(transaction)
-        limit = _limit(line)
-        if limit is not None and limit <= time.monotonic():
-            raise TimeoutError(
+        if self.is_over(line):
+            raise CallOverdueError(
                 f"database {self.name!r}: the deadline of the call is over; "
                 "COMMIT was not sent, the work is rolled back"
             )
@@ -307,7 +314,7 @@ class Guard:
 
     def _on_error(self, context: ExceptionContext) -> None:
         error = context.original_exception
-        if isinstance(error, CriticalError | ConfigurationError) or context.is_pre_ping:
+        if isinstance(error, OWN) or context.is_pre_ping:
             return
         connection = context.connection
         if connection is None or connection.closed or connection.invalidated:
@@ -352,9 +359,7 @@ class Guard:
 
     def fail(self, error: Exception, phase: Phase, *, is_probe: bool) -> NoReturn:
         """Diagnose a failure that no event tells; trip and raise, or let the original pass."""
-        if isinstance(error, ConfigurationError) or is_probe:
-            raise error
-        if isinstance(error, OperationsSuspendedError):
+        if isinstance(error, ConfigurationError | OperationsSuspendedError) or is_probe:
             raise error
         if isinstance(error, CriticalError):
             self._trip(error)

@@ -8,7 +8,6 @@ the descriptor, so it can never touch a descriptor that was closed and used agai
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 import threading
@@ -44,6 +43,9 @@ class Line(Timer):
         driver: SQLAlchemy's name of the driver.
         generation: the guard's number of trips when the connection was asked for.
         is_probe: whether it is the monitor's, which no trip cuts.
+
+    `limit` is the end of the call that has checked the connection out, None where it has none;
+    `time_told` the seconds for which the server was last told to let a statement run.
     """
 
     __slots__ = (
@@ -56,7 +58,7 @@ class Line(Timer):
         "generation",
         "is_probe",
         "limit",
-        "statement_timeout",
+        "time_told",
         "transaction",
     )
 
@@ -74,7 +76,7 @@ class Line(Timer):
         self.is_probe = is_probe
         self.cut: Cut | None = None
         self.limit: float | None = None
-        self.statement_timeout = math.inf
+        self.time_told = 0.0
         self.transaction: Transaction | None = None
         self._ending = Cut.DEADLINE
         self._lock = threading.Lock()
@@ -132,6 +134,7 @@ class Line(Timer):
                 return
             if end is not None and is_broken and self._owner == os.getpid():
                 end.cut()
+            self.due = None
             self._close()
 
     def _sever(self, why: Cut) -> None:

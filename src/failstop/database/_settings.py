@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from failstop.errors import ConfigurationError, DatabaseUnavailableError, Outcome
 
-__all__ = ["engine_arguments", "require_url", "session_settings"]
+__all__ = ["engine_arguments", "require_url", "session_settings", "statement_timeout"]
 
 
 def require_url(url: str | URL | None, *, driver: str) -> URL:
@@ -50,14 +50,21 @@ def engine_arguments(url: URL, deadline: float) -> dict[str, Any]:
 def session_settings(dialect_name: str, deadline: float) -> dict[str, str]:
     """Return the server's own timeouts (milliseconds), with which it answers before we cut.
 
-    `statement_timeout` ends a statement at the deadline (57014). A transaction whose client has
-    vanished is ended later than any live one could last.
+    A transaction whose client has vanished is ended later than any live one could last.
     """
     if dialect_name != "postgresql":
         return {}
-    milliseconds = max(1, math.ceil(deadline * 1000))
+    milliseconds = statement_timeout(deadline)
     return {
         "statement_timeout": str(milliseconds),
         "lock_timeout": str(milliseconds),
         "idle_in_transaction_session_timeout": str(2 * milliseconds + 1000),
     }
+
+
+def statement_timeout(seconds: float) -> int:
+    """Return the milliseconds after which the server ends a statement that has `seconds`.
+
+    A little less, so that its answer (57014) and the rollback still come in time.
+    """
+    return max(1, math.floor(950 * seconds))
