@@ -12,11 +12,11 @@ from failstop.alerts._delivery import (
     TIMEOUT,
     Reply,
     Wire,
+    facts,
     is_loopback,
     loaded,
     quiet,
     readable,
-    timestamp,
 )
 from failstop.errors import ConfigurationError
 
@@ -134,15 +134,6 @@ def _is_private(service: Any) -> bool:
 def _message(alert: Alert) -> dict[str, Any]:
     import apprise
 
-    facts = {
-        "service": alert.service,
-        "host": alert.host,
-        "code": alert.error_code.value,
-        "incident": alert.incident_id,
-        "occurrences": str(alert.occurrences),
-        "at": timestamp(alert.occurred_at),
-        **alert.details,
-    }
     kinds = {
         Severity.INFO: apprise.NotifyType.INFO,
         Severity.WARNING: apprise.NotifyType.WARNING,
@@ -153,7 +144,7 @@ def _message(alert: Alert) -> dict[str, Any]:
     return {
         "title": f"{alert.action.upper()}: {alert.title}",
         "body": "\n".join(
-            [alert.message, "", *(f"{name}: {text}" for name, text in facts.items())]
+            [alert.message, "", *(f"{name}: {text}" for name, text in facts(alert).items())]
         ),
         "notify_type": apprise.NotifyType.SUCCESS if is_over else kinds[alert.severity],
         "body_format": apprise.NotifyFormat.TEXT,

@@ -34,6 +34,7 @@ __all__ = [
     "as_json",
     "checked_base",
     "checked_url",
+    "facts",
     "is_loopback",
     "loaded",
     "quiet",
@@ -261,6 +262,19 @@ def _readable(details: Mapping[str, str]) -> dict[str, str]:
         is_secret = redact(f"{name}: {text}").endswith("=***")
         safe[redact(str(name))] = "***" if is_secret else redact(text)
     return safe
+
+
+def facts(alert: Alert) -> dict[str, str]:
+    """Return what a person wants to see besides title and message, in order."""
+    return {
+        "service": alert.service,
+        "host": alert.host,
+        "code": alert.error_code.value,
+        "incident": alert.incident_id,
+        "occurrences": str(alert.occurrences),
+        "at": timestamp(alert.occurred_at),
+        **alert.details,
+    }
 
 
 def shorten(text: str, limit: int) -> str:

@@ -16,12 +16,12 @@ from failstop.alerts._delivery import (
     Reply,
     Wire,
     checked_url,
+    facts,
     is_loopback,
     loaded,
     quiet,
     readable,
     shorten,
-    timestamp,
 )
 
 __all__ = ["SlackSink"]
@@ -157,16 +157,7 @@ def _message(alert: Alert) -> dict[str, Any]:
 
 def _fields(alert: Alert) -> list[dict[str, Any]]:
     """Return the facts as fields, the last of them saying how many found no place."""
-    facts = {
-        "service": alert.service,
-        "host": alert.host,
-        "code": alert.error_code.value,
-        "incident": alert.incident_id,
-        "occurrences": str(alert.occurrences),
-        "at": timestamp(alert.occurred_at),
-        **alert.details,
-    }
-    shown = [f"{fact}: {value}" for fact, value in facts.items()]
+    shown = [f"{fact}: {value}" for fact, value in facts(alert).items()]
     if len(shown) > MOST_FIELDS:
         left_out = len(shown) - MOST_FIELDS + 1
         shown = [*shown[: MOST_FIELDS - 1], f"(+{left_out} details left out)"]
