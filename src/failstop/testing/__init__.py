@@ -4,6 +4,8 @@ Importing it loads neither psutil nor a driver, since the pytest plugin does at 
 """
 
 from failstop.testing._capture import CapturingSink
+from failstop.testing._protocol import Message
+from failstop.testing._proxy import FaultProxy, Moment, Strike
 from failstop.testing._server import PostgresDatabase, PostgresServer, PostgresServerError
 from failstop.testing._sinks import (
     HttpAnswer,
@@ -16,13 +18,17 @@ from failstop.testing._sinks import (
 
 __all__ = [
     "CapturingSink",
+    "FaultProxy",
     "HttpAnswer",
     "HttpFault",
     "HttpReceiver",
     "HttpRequest",
+    "Message",
+    "Moment",
     "PostgresDatabase",
     "PostgresServer",
     "PostgresServerError",
     "SinkConformance",
+    "Strike",
     "sample_alert",
 ]

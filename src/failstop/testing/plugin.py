@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from failstop.testing import PostgresDatabase, PostgresServer
+from failstop.testing import FaultProxy, PostgresDatabase, PostgresServer
 
 __all__ = [
     "breakable_postgres",
+    "fault_proxy",
     "postgres",
     "postgres_bindir",
     "postgres_server",
@@ -65,3 +66,10 @@ def breakable_postgres(
     """Give a server of the test's own, to kill, freeze or fill."""
     with PostgresServer(settings=postgres_settings, bindir=postgres_bindir) as server:
         yield server
+
+
+@pytest.fixture
+def fault_proxy(postgres_server: PostgresServer) -> Iterator[FaultProxy]:
+    """Give a proxy in front of the session's server: `fault_proxy.url(postgres.url())`."""
+    with FaultProxy(postgres_server) as proxy:
+        yield proxy
