@@ -153,6 +153,7 @@ class Context:
         self.name = name
         self.databases = Databases(module)
         self._commits: dict[int, list[Touch]] = {}
+        self._managers: dict[int, bool] = {}
 
     @cached_property
     def is_test(self) -> bool:
@@ -331,6 +332,12 @@ class Context:
 
     def _manager_commits(self, function: Function) -> bool:
         """True for a local generator context manager that commits after its yield."""
+        if id(function) not in self._managers:
+            self._managers[id(function)] = False  # while it is looked at: managers call each other
+            self._managers[id(function)] = self._commits_after_yield(function)
+        return self._managers[id(function)]
+
+    def _commits_after_yield(self, function: Function) -> bool:
         seen_yield = False
         for statement in statements_in(function.body):
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Yield):
