@@ -189,6 +189,7 @@ class FailSafe:
             call(dependency.close)
         self.watchdog.close(CLOSE_TIMEOUT)
         self._keeper.store.close()
+        _living.discard(self)  # a fork has nothing to do for it
 
     def _write_last(self) -> None:
         self._note_refusals(is_last=True)
@@ -651,7 +652,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     for failsafe in _forking:
-        failsafe._after_fork_in_child()  # noqa: SLF001 - the hook of this module's own class
+        call(failsafe._after_fork_in_child)  # noqa: SLF001 - the hook of this module's own class
     _forking.clear()
 
 

@@ -29,7 +29,6 @@ from failstop.alerts._route import Route
 from failstop.errors import CriticalError
 from failstop.events import (
     Event,
-    FailureCounted,
     Incident,
     Recovering,
     RecoveryFailed,
@@ -135,13 +134,14 @@ class Keeper:
                 return None
             change = trip(self.standing)
             self._set(change.standing)
-        with self._saving:
-            is_counted = isinstance(change.event, FailureCounted)
-            if is_counted and not trip.needs_person and not self._is_over:
+            is_new = isinstance(change.event, Tripped) or self._is_over
+            if not is_new and not trip.needs_person:
                 self._count(trip)
-                self.events.append(change.event)
-                return change
-            return self._save_failure(trip, change)
+        with self._saving:  # an answer must not leave before the page of its incident is durable
+            if is_new or trip.needs_person:
+                return self._save_failure(trip, change)
+            self.events.append(change.event)
+            return change
 
     def halt(self, actor: str, reason: str) -> Change:
         """Stop by hand.
@@ -161,6 +161,7 @@ class Keeper:
         try:
             if not self._is_open:
                 self._first_read()
+            self._write_counts(is_last=True)
             saved = self.store.change(decision)
         except StoreError as error:
             self.problem = error
@@ -216,7 +217,7 @@ class Keeper:
         self._late.append(event)
 
     def _count(self, trip: Trip) -> None:
-        """Keep a counted failure for the next row; called with `_saving` held."""
+        """Keep a counted failure for the next row; called with `_lock` held."""
         known = self._counts.get(trip.failure.kind)
         count = trip.count + (known.count if known else 0)
         self._counts[trip.failure.kind] = replace(trip, count=count)
@@ -389,8 +390,7 @@ class Keeper:
         for kind in tuple(self._counts):
             if not is_due and kind in self._known_kinds:
                 continue
-            saved = self.store.change(self._counts[kind])
-            del self._counts[kind]
+            saved = self._write_count(kind)
             self._known_kinds.add(kind)
             self._counted_at = now
             opens = isinstance(saved.event, Tripped)
@@ -398,6 +398,16 @@ class Keeper:
             self._take(saved.standing, state, own=1)
             if opens:
                 self.events.append(saved.event)
+
+    def _write_count(self, kind: str) -> Change:
+        with self._lock:
+            trip = self._counts.pop(kind)
+        try:
+            return self.store.change(trip)
+        except StoreError:
+            with self._lock:
+                self._count(trip)
+            raise
 
     def _beat(self) -> None:
         now = time.monotonic()

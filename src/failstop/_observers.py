@@ -24,7 +24,7 @@ class Observers:
 
     def __init__(self, queue: deque[Event]) -> None:
         self._queue = queue
-        self._listeners: tuple[Listener, ...] = ()
+        self._entries: tuple[_Entry, ...] = ()
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -36,11 +36,11 @@ class Observers:
         """Tell `listener` what comes; return what ends that."""
         entry = _Entry(listener)
         with self._changing:
-            self._listeners = (*self._listeners, entry)
+            self._entries = (*self._entries, entry)
 
         def end() -> None:
             with self._changing:
-                self._listeners = tuple(each for each in self._listeners if each is not entry)
+                self._entries = tuple(each for each in self._entries if each is not entry)
 
         return end
 
@@ -50,8 +50,8 @@ class Observers:
             try:
                 while self._queue:
                     event = self._queue.popleft()
-                    for listener in self._listeners:
-                        call(listener, event)
+                    for entry in self._entries:
+                        call(entry.listener, event)
             finally:
                 self._telling.release()
 
@@ -59,13 +59,10 @@ class Observers:
 class _Entry:
     """One subscription: a listener may have several, and each ends alone."""
 
-    __slots__ = ("_listener",)
+    __slots__ = ("listener",)
 
     def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def __call__(self, event: Event) -> None:
-        self._listener(event)
+        self.listener = listener
 
 
 def call(function: Callable[..., Any], *facts: object) -> None:

@@ -162,12 +162,11 @@ class Monitor:
         self._asked = 0
         self._answered = 0
         self._last: Round | None = None
-        self._has_begun = False
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread; the first round begins at once."""
+        """Start the thread; the first round begins when asked, or after an interval."""
         self._thread = threading.Thread(target=self._run, name="failstop-monitor", daemon=True)
         self._thread.start()
 
@@ -200,7 +199,7 @@ class Monitor:
             done = self._make_round(ticket > self._answered)
             self._timer.due = None
             with self._changed:
-                self._last, self._answered, self._has_begun = done, ticket, True
+                self._last, self._answered = done, ticket
                 self._changed.notify_all()
 
     def _make_round(self, is_full: bool) -> Round | None:
@@ -218,10 +217,9 @@ class Monitor:
     def _next(self) -> int | None:
         """Wait for the time or a request; return the last request, None where it is over."""
         with self._changed:
-            if self._has_begun:
-                self._changed.wait_for(
-                    lambda: self._is_closed or self._asked > self._answered, self._interval
-                )
+            self._changed.wait_for(
+                lambda: self._is_closed or self._asked > self._answered, self._interval
+            )
             return None if self._is_closed else self._asked
 
 
