@@ -86,6 +86,17 @@ def test_a_moved_tree_is_known_and_shown_at_its_new_place(tree: Path, reads: lis
     assert reads == ["app.py"]
 
 
+def test_the_same_bytes_in_another_place_are_read_for_themselves(tree: Path) -> None:
+    fake = 'import os, psycopg2\nENV = os.environ["ENV"]\n\n\ndef trades(cursor):\n'
+    fake += '    if ENV == "development":\n        return [{"id": 1}]\n'
+    fake += '    cursor.execute("SELECT 1")\n    return cursor.fetchall()\n'
+    (tree / "code" / "app.py").write_text(fake)
+    (tree / "code" / "tests").mkdir()
+    (tree / "code" / "tests" / "double.py").write_text(fake)
+    for _ in range(2):
+        assert [Path(each.path).name for each in scan(tree).findings] == ["app.py"]
+
+
 def test_settings_apply_to_what_is_cached(tree: Path) -> None:
     scan(tree)
     narrow = Settings(cache=tree / "cache", rules=frozenset({"FS009"}))
