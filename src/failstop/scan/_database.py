@@ -112,7 +112,8 @@ class Databases:
         """The calls in a statement's own expressions."""
         found = self._calls.get(id(statement))
         if found is None:
-            found = [call for part in own_expressions(statement) for call in calls_in(part)]
+            written = [call for part in own_expressions(statement) for call in calls_in(part)]
+            found = [each for call in written for each in (call, _handed_over(call)) if each]
             self._calls[id(statement)] = found
         return found
 
@@ -257,7 +258,10 @@ class Databases:
             return None
         origin = resolved.rpartition(".")[0]
         if words.DATABASE_MODULES.search(origin) and not origin.startswith("sqlalchemy"):
-            return self._by_verb(call, name, FAIR, "database")
+            found = self._by_verb(call, name, FAIR, "database")
+            plain = name[:1].islower() and not words.CONVERSIONS.match(name)
+            unsure = Touch(call, Effect.READ, WEAK, "database") if plain else None
+            return found or unsure
         giver = self._giver(name)
         if giver and not name[:1].isupper():
             return Touch(call, Effect.CONNECT, FAIR, giver)
@@ -571,6 +575,10 @@ class Databases:
             return self._kind_of_call(node, function)
         if isinstance(node, ast.BoolOp):
             return next(filter(None, (self.kind_of(v, function) for v in node.values)), None)
+        if isinstance(node, ast.Subscript):
+            inner = self.kind_of(node.value, function)
+            is_documents = inner is not None and inner.name in ("database", "mongo")
+            return Kind("mongo", inner.strength) if inner and is_documents else None
         name = dotted(node)
         if isinstance(node, ast.Attribute) and node.attr in ("query", "objects"):
             if last_part(dotted(node.value))[:1].isupper():
@@ -809,6 +817,8 @@ class Databases:
                 derived = words.DERIVED.get((kind.name, last))
                 if derived:
                     return Kind(derived, STRONG)
+                if kind.name == "repository":
+                    return Kind("repository", kind.strength)
             if name.endswith("db.session"):
                 return Kind("session", STRONG)
             if parent.split(".")[0] == "request" and last == "session":
@@ -903,6 +913,25 @@ class Databases:
                 if not isinstance(loop, ast.While):
                     _bind(table, loop.target, "in", loop.iter)
         return table
+
+
+def _handed_over(call: ast.Call) -> ast.Call | None:
+    """`to_thread(save, order)` and its like run what they are given: the call `save(order)`."""
+    name = last_part(dotted(call.func)) or getattr(call.func, "attr", "")
+    if name in ("run_in_executor", "submit") and isinstance(call.func, ast.Attribute):
+        first = 1 if name == "run_in_executor" else 0
+    elif name in words.RUNNERS:
+        first = 0
+    else:
+        return None
+    if len(call.args) <= first:
+        return None
+    work = call.args[first]
+    if isinstance(work, ast.Call) and last_part(dotted(work.func)) == "partial" and work.args:
+        return ast.copy_location(ast.Call(work.args[0], work.args[1:], work.keywords), call)
+    if not isinstance(work, (ast.Name, ast.Attribute)):
+        return None
+    return ast.copy_location(ast.Call(work, call.args[first + 1 :], call.keywords), call)
 
 
 def _bind_assignment(

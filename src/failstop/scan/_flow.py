@@ -317,9 +317,24 @@ def is_endless(loop: ast.stmt) -> bool:
     )
 
 
-def always_raises(function: Function) -> bool:
-    """True for a helper whose body ends in a raise and never returns."""
-    return bool(not function.returns and function.body and isinstance(function.body[-1], ast.Raise))
+def always_raises(function: Function, depth: int = 3) -> bool:
+    """True for a helper that never returns: its annotation says so, or its last statement."""
+    node = function.node
+    if node is not None and node.returns is not None:
+        if last_part(dotted(node.returns)) in ("NoReturn", "Never"):
+            return True
+    if function.returns or not function.body:
+        return False
+    last = function.body[-1]
+    if isinstance(last, ast.Raise):
+        return True
+    call = (
+        last.value.value
+        if isinstance(last, ast.Expr) and isinstance(last.value, ast.Await)
+        else (last.value if isinstance(last, ast.Expr) else None)
+    )
+    callee = function.module.callee(call, function) if isinstance(call, ast.Call) else None
+    return callee is not None and depth > 0 and always_raises(callee, depth - 1)
 
 
 def reads_of(trail: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -441,9 +441,20 @@ class Reader:
             )
         if last[:1].isupper() and not last.isupper() and (node.args or node.keywords):
             return self._made(node, env)
-        if any(self.read(arg, env).sort == "error" for arg in node.args):
+        return self._given(node, env)
+
+    def _given(self, node: ast.Call, env: dict[str, Value]) -> Value:
+        """What a call that is not known here answers, by what it is given."""
+        found = [(k.arg or "", k.value, self.read(k.value, env)) for k in node.keywords]
+        found += [("", arg, self.read(arg, env)) for arg in node.args]
+        told = any(self._tells_failure(key, value, arg) for key, arg, value in found)
+        if any(value.sort == "error" for _, _, value in found):
             return Value("reported", node)
-        return Value("unknown", node)
+        for _, arg, value in found:
+            is_rows = isinstance(arg, (ast.List, ast.Dict)) and value.sort in ("empty", "literal")
+            if is_rows or value.sort in ("kept", "invented"):
+                return Value("mixed_report" if told else value.sort, node)
+        return Value("reported" if told else "unknown", node)
 
     def _made(self, node: ast.Call, env: dict[str, Value]) -> Value:
         """An object made of literals only is a literal; one told of the error reports it."""

@@ -179,6 +179,8 @@ DERIVED: dict[tuple[str, str], str] = {
     ("pool", "getconn"): "connection",
     ("pool", "get_connection"): "connection",
     ("pool", "connection"): "connection",
+    ("database", "uow"): "repository",
+    ("database", "unit_of_work"): "repository",
     ("database", "session"): "session",
     ("database", "engine"): "engine",
     ("database", "connection"): "connection",
@@ -258,7 +260,7 @@ METHODS: dict[str, dict[str, Effect]] = {
         READ="find find_one aggregate count_documents distinct list_collection_names "
         "server_info command estimated_document_count",
         WRITE="insert_one insert_many update_one update_many delete_one delete_many replace_one "
-        "bulk_write find_one_and_update create_index",
+        "bulk_write find_one_and_update",
     ),
 }
 #: Methods that mean a database whatever the receiver is called.
@@ -294,11 +296,21 @@ READ_VERBS = re.compile(
 WRITE_VERBS = re.compile(
     r"^_?(a?save|insert|update|delete|add|create|store|record|write|put|upsert|log|set|remove|mark|"
     r"persist|bulk|append|register|cancel|close|open|execute|place|submit|increment|set|archive|"
-    r"process|reserve|book|settle|debit|credit|transfer|withdraw|deposit)_"
+    r"process|reserve|book|settle|debit|credit|transfer|withdraw|deposit|activate|deactivate|enable|"
+    r"disable|toggle|expire|finali[sz]e|complete|approve|reject|assign|release|claim|track)_"
 )
 WRITE_WORDS = frozenset(
     "save insert update delete add create store record write put upsert persist remove commit "
     "save_all executemany".split()
+)
+#: Calls that run the function they are given.
+RUNNERS = frozenset(
+    "to_thread run_in_threadpool run_sync_in_worker_thread run_sync from_thread_run "
+    "run_on_executor deferToThread".split()
+)
+CONVERSIONS = re.compile(
+    r"^_?(encrypt|decrypt|hash|format|parse|to|from|convert|normali[sz]e|make|build|clear|invalidate|"
+    r"validate|generate|log|raise|is|as)(_|$)|.*(cache|url|dsn|config|settings)\w*$"
 )
 SCHEMA_VERBS = re.compile(
     r"^_?(init|initialize|setup|create|ensure|migrate|upgrade|run)_?(\w*_)?"
@@ -348,7 +360,7 @@ NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^(\w+_)?pool$"), "pool"),
     (
         re.compile(
-            r"^(\w+_)?(db|database|dbm)$|^(db|database)(_\w+)?$|^mysql$|^dal$|^dao$|"
+            r"^(\w+_)?(db|database|dbm)$|^mysql$|^dal$|^dao$|"
             r"^(\w+_)?(db|database)_?(manager|handler|service|client|helper|wrapper|store)$|"
             r"^(trade|order|position|signal|user)s?_(db|store|storage|dao)$"
         ),
@@ -544,8 +556,8 @@ PAYMENTS = re.compile(
 )
 #: Names of things whose loss is money.
 BUSINESS = re.compile(
-    r"order|trade|payment|position|transaction|transfer|withdraw|deposit|invoice|booking|leg|fill|"
-    r"signal|settle|refund|charge|purchase|subscription|payout|mark_",
+    r"(?<![a-z])(order|trade|payment|position|transaction|transfer|withdraw|deposit|invoice|booking|"
+    r"leg|fill|signal|settle|refund|charge|purchase|subscription|payout|mark)(?!er|ing_|ed_)",
     re.IGNORECASE,
 )
 HTTP_READS = re.compile(r"^(requests|httpx)\.get$|^yfinance\.\w+$")

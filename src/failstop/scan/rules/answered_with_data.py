@@ -15,7 +15,7 @@ from failstop.scan._context import Attempt, Context, confidence_of, reports
 from failstop.scan._database import FAIR, STRONG, statements_in
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import Flow, Path
-from failstop.scan._model import Function, dotted, last_part
+from failstop.scan._model import Function, calls_in, dotted, last_part
 from failstop.scan._values import DATA, Reader, Value
 from failstop.scan._vocabulary import ABSENT_FLAG, LOGGING_METHODS, Effect
 
@@ -60,7 +60,8 @@ _ERROR_HANDLERS = (
 _PROBE = re.compile(
     r"^_?(test|check|verify|ping|validate|is|has|wait|can)_?(for_)?_?(the_)?"
     r"(db|database|conn|connection|connected|alive|healthy|available|ready|postgres|mysql|pool|"
-    r"connectivity|reachable|connect)",
+    r"connectivity|reachable|connect)|^_?(is|has)_\w*(usable|closed)$|^_?(supports|has)_\w+_(field|"
+    r"column|table|index|feature|extension|support)$|^_?supports_",
     re.IGNORECASE,
 )
 _WRITES = Effect.WRITE | Effect.COMMIT | Effect.SCHEMA
@@ -105,12 +106,82 @@ def _error_handlers(context: Context) -> Iterator[Finding]:
 
 
 def _judge(context: Context, attempt: Attempt, sentinels: _Sentinels) -> Finding | None:
-    values = [value for path in attempt.paths if (value := _answered(attempt, path))]
+    if _asks_which(context, attempt):
+        return None
+    answers = [(value, path) for path in attempt.paths if (value := _answered(attempt, path))]
     for sort in _ORDER:
-        for value in values:
+        for value, path in answers:
             if value.sort == sort:
-                return _report(context, attempt, value, sentinels)
-    return _bound(context, attempt)
+                return _report(context, attempt, value, path, sentinels)
+    return _bound(context, attempt) or _substituted(context, attempt)
+
+
+def _substituted(context: Context, attempt: Attempt) -> Finding | None:
+    """A value that the handler puts in the place of what was read, and that the function uses."""
+    if not attempt.answer or not any(t.effect & Effect.READ for t in attempt.touches):
+        return None
+    if all(path.end == "raise" or reports(path) for path in attempt.paths):
+        return None
+    filled = _targets(attempt.body)
+    flow = Flow(context.module, attempt.function, context.databases)
+    for statement in attempt.answer:
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+            continue
+        name = statement.targets[0].id
+        value = flow.reader.read(statement.value, {})
+        if name in filled and value.sort in DATA and _is_used(attempt, name):
+            base = confidence_of(attempt.strength, explicit=attempt.catch.reach == "database")
+            said = f"replaced by {_SAID[value.sort]} (line {statement.lineno})"
+            return context.finding(
+                "FS001",
+                attempt.handler or attempt.statement,
+                min_of(base, Confidence.MEDIUM),
+                f"a failure of {show_source(attempt)} is hidden: {name} is {said} and used",
+                flow=attempt.flow_to(f"{name} {said}"),
+                line=attempt.line,
+                end_line=attempt.end_line,
+            )
+    return None
+
+
+def _is_used(attempt: Attempt, name: str) -> bool:
+    """True where a name is read behind the handler by more than a log call."""
+    later = [s for path in attempt.paths for s in path.trail if s.lineno > attempt.end_line]
+    return any(
+        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+        for statement in later
+        if not isinstance(statement, ast.Expr) or is_work(statement, attempt)
+        for node in ast.walk(statement)
+    )
+
+
+def _asks_which(context: Context, attempt: Attempt) -> bool:
+    """True where the handler asks which error it is, answers one and raises the rest."""
+    handler = attempt.handler
+    if handler is None or not handler.name or not may_raise(handler.body):
+        return False
+    names = {handler.name}
+    for statement in statements_in(handler.body):
+        if isinstance(statement, ast.Assign) and _mentions(statement.value, names):
+            names |= {dotted(target) for target in statement.targets}
+        if isinstance(statement, ast.If) and _mentions(statement.test, names):
+            return not _asks_for_outage(context, statement.test)
+    return False
+
+
+def _mentions(node: ast.AST, names: set[str]) -> bool:
+    return any(isinstance(each, ast.Name) and each.id in names for each in ast.walk(node))
+
+
+def _asks_for_outage(context: Context, test: ast.expr) -> bool:
+    """True for `isinstance(e, OperationalError)`: that is the outage itself."""
+    for call in calls_in(test):
+        if dotted(call.func) == "isinstance" and len(call.args) > 1:
+            kinds = call.args[1]
+            types = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
+            if catch_of_types(types, context.module).reach == "database":
+                return True
+    return False
 
 
 def _answered(attempt: Attempt, path: Path) -> Value | None:
@@ -123,7 +194,9 @@ def _answered(attempt: Attempt, path: Path) -> Value | None:
         given = _yielded(attempt)
         if given is not None:
             return given
-        return Value("none", path.node) if _gives_values(attempt) else None
+        if not _gives_values(attempt) or _answers_for_other_work(attempt, path):
+            return None
+        return Value("none", path.node)
     if path.end != "return" or _is_exit_code(attempt.function, path.value):
         return None
     if path.value.sort == "none" and not _gives_values(attempt):
@@ -146,14 +219,15 @@ def _is_exit_code(function: Function, value: Value) -> bool:
 def _answers_for_other_work(attempt: Attempt, path: Path) -> bool:
     """True where the function went on to other work, and its answer is that work's."""
     node = path.node
-    if not isinstance(node, ast.Return) or node.value is None or node.lineno <= attempt.end_line:
+    if node is not None and node.lineno <= attempt.end_line:
         return False
-    filled = _filled(attempt.body) | _filled(attempt.answer)
-    named = {dotted(each) for each in ast.walk(node.value)}
-    if filled & named:
-        return False
-    between = [s for s in path.trail if attempt.end_line < s.lineno < node.lineno]
-    return any(is_work(each, attempt) for each in between)
+    value = node.value if isinstance(node, ast.Return) else None
+    if value is not None:
+        filled = _filled(attempt.body) | _filled(attempt.answer)
+        if filled & {dotted(each) for each in ast.walk(value)}:
+            return False
+    later = [s for s in path.trail if s is not node and s.lineno > attempt.end_line]
+    return any(is_work(each, attempt) for each in later)
 
 
 def is_work(statement: ast.stmt, attempt: Attempt) -> bool:
@@ -210,11 +284,13 @@ def _gives_values(attempt: Attempt) -> bool:
 
 
 def _report(
-    context: Context, attempt: Attempt, value: Value, sentinels: _Sentinels
+    context: Context, attempt: Attempt, value: Value, path: Path, sentinels: _Sentinels
 ) -> Finding | None:
     confidence = _confidence(context, attempt, value, sentinels)
     if confidence is None:
         return None
+    if attempt.in_item_loop and getattr(path.node, "lineno", 0) > attempt.end_line:
+        confidence = min_of(confidence, Confidence.MEDIUM)
     where = getattr(value.node, "lineno", None)
     said = _SAID.get(value.sort, value.sort)
     end = f"answers {said}" + (f" (line {where})" if where else "")
@@ -245,15 +321,13 @@ def _confidence(
     if attempt.catch.reach == "network":
         base = min_of(base, Confidence.MEDIUM)
     sort = value.sort
-    if attempt.in_item_loop and getattr(value.node, "lineno", 0) > attempt.end_line:
-        base = min_of(base, Confidence.MEDIUM)
     if sort in ("reported", "refused"):
         return Confidence.LOW
     if sort in ("page", "redirect", "mixed_report"):
         return min_of(base, Confidence.MEDIUM if sort == "mixed_report" else Confidence.LOW)
     if sort in ("none", "false", "empty") and sentinels.callers_report(attempt.function, sort):
         return None
-    if sort in ("none", "false") and _PROBE.match(attempt.function.name):
+    if sort in ("none", "false", "true") and _PROBE.match(attempt.function.name):
         return Confidence.LOW
     if sort == "false" and attempt.effect & _WRITES and _is_outcome(attempt.function):
         return min_of(base, Confidence.MEDIUM)

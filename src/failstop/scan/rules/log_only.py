@@ -10,7 +10,7 @@ from failstop.scan import _vocabulary as words
 from failstop.scan._context import Attempt, Context, confidence_of
 from failstop.scan._database import statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import dotted, last_part
+from failstop.scan._model import calls_in, dotted, last_part
 from failstop.scan.rules.answered_with_data import answers_data
 from failstop.scan._vocabulary import Effect
 
@@ -20,6 +20,7 @@ _HOUSEKEEPING = re.compile(
     r"analytics|heartbeat|last_seen|touch|log|stats|vacuum|optimi[sz]e|analyze|warm|warmup)(_|$)",
     re.IGNORECASE,
 )
+_KEEPERS = re.compile(r"Metric|Cache|Telemetry|Analytics|Stats|Heartbeat|Log(ger|Store)?$")
 _RECORD = re.compile(
     r"fail|error|dead|reject|skipp|unprocessed|retry|problem|bad|invalid|missed", re.IGNORECASE
 )
@@ -62,7 +63,9 @@ def _judge(context: Context, attempt: Attempt) -> Confidence | None:
     base = confidence_of(attempt.strength, explicit=attempt.catch.reach == "database")
     if attempt.effect & _LOSS:
         name = attempt.function.name
-        if _HOUSEKEEPING.search(name) and not words.BUSINESS.search(name):
+        keeper = attempt.function.cls.name if attempt.function.cls else ""
+        aside = _HOUSEKEEPING.search(name) or _KEEPERS.search(keeper)
+        if aside and not words.BUSINESS.search(name):
             base = _lower(base)
         if attempt.in_item_loop:
             return None if _records(attempt) else _lower(base)
@@ -84,7 +87,7 @@ def _is_nested_cleanup(context: Context, attempt: Attempt) -> bool:
     """True inside another handler, around a rollback or a note of the failure."""
     place = context.module.place(attempt.statement)
     inside = place is not None and (place.handler is not None or place.part == "finalbody")
-    return inside and not attempt.effect & Effect.COMMIT
+    return inside and not attempt.effect & (Effect.COMMIT | Effect.WRITE)
 
 
 def _is_log_only(context: Context, attempt: Attempt) -> bool:
@@ -110,6 +113,10 @@ def _is_log_only(context: Context, attempt: Attempt) -> bool:
 def _is_note(statement: ast.Assign) -> bool:
     """True for an assignment that only prepares the log line or a counter."""
     names = [last_part(dotted(target)) for target in statement.targets]
+    called = {last_part(dotted(call.func)) for call in calls_in(statement.value)}
+    is_local = all(isinstance(target, ast.Name) for target in statement.targets)
+    if is_local and called and called <= {"getattr", "str", "repr", "type", "time", "format_exc"}:
+        return True
     return all(
         re.search(
             r"msg|message|text|err|error|count|delay|wait|sleep|trace|detail|now|"

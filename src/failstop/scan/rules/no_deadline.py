@@ -145,6 +145,8 @@ def _unknown_or_timed(context: Context, function: Function, value: ast.expr) -> 
             context, function, value.orelse
         )
     name = dotted(value)
+    if any(parameter.arg == name for parameter in function.parameters()):
+        return True
     for scope in (function, context.module.top) if name else ():
         bound = [v for _, v in context.databases.assigned(scope).get(name, ())]
         if bound:
@@ -170,8 +172,8 @@ def _filled_later(function: Function, name: str) -> bool:
 
 
 def _sureness(context: Context, function: Function, call: ast.Call, last: str) -> Confidence | None:
-    if last not in ("create_engine", "create_async_engine", "engine_from_config"):
-        return Confidence.HIGH
+    if last not in ("create_engine", "create_async_engine"):
+        return Confidence.LOW if last.endswith("from_config") else Confidence.HIGH
     texts = list(_texts(context, function, call))
     sqlite = any(_SQLITE.match(text.strip()) for text in texts)
     server = any(_SERVER.search(text) for text in texts)

@@ -46,7 +46,7 @@ def _commit_after(context: Context, attempt: Attempt) -> tuple[int, Confidence] 
     rolled = _rolls_back(context, attempt)
     found = _own_commit(context, attempt) or _block_commit(context, attempt)
     if found is None and not rolled:
-        found = _callers_commit(context, attempt, statements)
+        found = _flush_commit(attempt) or _callers_commit(context, attempt, statements)
     if found is None:
         return None
     confidence = confidence_of(max(t.strength for t in statements))
@@ -72,7 +72,9 @@ def _has_savepoint(context: Context, attempt: Attempt) -> bool:
             return True
     for statement in statements_in(attempt.body):
         if isinstance(statement, (ast.With, ast.AsyncWith)) and any(
-            context.commits_at_exit(i.context_expr, attempt.function) for i in statement.items
+            _is_savepoint(i.context_expr)
+            or context.commits_at_exit(i.context_expr, attempt.function)
+            for i in statement.items
         ):
             return True
     for statement in attempt.body:
@@ -89,6 +91,13 @@ def _connects_again(context: Context, attempt: Attempt) -> bool:
         for statement in statements_in(attempt.answer)
         for call in context.databases.calls(statement)
     )
+
+
+def _is_savepoint(node: ast.expr) -> bool:
+    """True for `session.begin_nested()` and for helpers named like it."""
+    func = node.func if isinstance(node, ast.Call) else node
+    name = (last_part(dotted(func)) or getattr(func, "attr", "")).lower()
+    return "nested" in name or "savepoint" in name
 
 
 def _rolls_back(context: Context, attempt: Attempt) -> bool:
@@ -123,6 +132,10 @@ def _own_commit(context: Context, attempt: Attempt) -> int | None:
 
 def _block_commit(context: Context, attempt: Attempt) -> int | None:
     """The end of a surrounding `with` or decorated function that commits."""
+    for parent, place in context.module.ancestors(attempt.statement):
+        is_block = place.part == "body" and isinstance(parent, (ast.With, ast.AsyncWith))
+        if is_block and any(_is_savepoint(item.context_expr) for item in parent.items):
+            return None
     over = context.transaction_over(attempt.statement)
     if over is not None:
         kind = [i for i in over.items if context.commits_at_exit(i.context_expr, attempt.function)]
@@ -138,6 +151,18 @@ def _is_guarded(context: Context, node: ast.expr, function: Function) -> bool:
         kind = context.databases.kind_of(node.func.value, function)
         return kind is not None and kind.name == "guarded"
     return False
+
+
+def _flush_commit(attempt: Attempt) -> int | None:
+    """For a mapper event (`after_insert`): the flush that called it, in whose transaction it is."""
+    for decorator in attempt.function.decorators:
+        if isinstance(decorator, ast.Call) and len(decorator.args) > 1:
+            name = decorator.args[1]
+            event = name.value if isinstance(name, ast.Constant) else ""
+            if isinstance(event, str) and event.startswith(("after_", "before_")):
+                given = {parameter.arg for parameter in attempt.function.parameters()}
+                return decorator.lineno if "connection" in given else None
+    return None
 
 
 def _callers_commit(context: Context, attempt: Attempt, touches: list[Touch]) -> int | None:
