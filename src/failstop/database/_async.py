@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from failstop.database._database import (
     options_of,
     statement_of,
 )
+from failstop.database._deadline import GRACE
 from failstop.database._probe import prove_writable
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser
@@ -179,6 +180,7 @@ class AsyncDatabase(GuardedDatabase):
         except Exception as error:
             raise self._failed_probe(error) from error
         finally:
+            loop.run_until_complete(_let_end(asyncio.all_tasks(loop)))
             loop.close()  # without a wait for the threads of its executor: DNS may hang there
 
     async def _prove(self) -> str:
@@ -191,3 +193,11 @@ class AsyncDatabase(GuardedDatabase):
                 return await connection.run_sync(prove)
         finally:
             await engine.dispose()
+
+
+async def _let_end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Give what was cancelled the moment that it needs to close its sockets."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=GRACE)
