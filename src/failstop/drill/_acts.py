@@ -1,0 +1,146 @@
+"""The faults of the drill: each strikes when it is entered and is mended when it is left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+from sqlalchemy.engine import URL, make_url
+
+from failstop.testing import PostgresServer
+
+__all__ = ["ACTS", "Act", "Stage"]
+
+ROLE = "trader"
+DATABASE = "trading"
+CONNECTION_LIMIT = 60
+PAUSE = 0.01
+"""Seconds between two rounds of ending backends."""
+
+
+class Stage:
+    """The server, with a database and an ordinary role for the API.
+
+    A role that is no superuser can be shut out while the administrator still gets in.
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self.url: URL = make_url(server.url(DATABASE)).set(username=ROLE, password=ROLE)
+        self._libpq = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def prepare(self) -> None:
+        """Make the role and its database."""
+        self.server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")
+        self.server.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+        self.limit_connections(CONNECTION_LIMIT)
+
+    def connect(self) -> psycopg.Connection:
+        """Connect as the API does.
+
+        Raises:
+            psycopg.OperationalError: no connection is given.
+        """
+        return psycopg.connect(self._libpq, connect_timeout=10)
+
+    def terminate(self) -> None:
+        """End every backend that serves the API."""
+        self.server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'drill'"
+        )
+
+    def limit_connections(self, count: int) -> None:
+        """Set how many connections the role may have in all."""
+        self.server.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT {count}")
+
+
+@contextmanager
+def killed(stage: Stage) -> Iterator[None]:
+    """Kill every process of the server; start it again."""
+    stage.server.kill()
+    try:
+        yield
+    finally:
+        stage.server.start()
+
+
+@contextmanager
+def frozen(stage: Stage) -> Iterator[None]:
+    """Stop every process of the server; let them run on."""
+    stage.server.freeze()
+    try:
+        yield
+    finally:
+        stage.server.thaw()
+
+
+@contextmanager
+def read_only(stage: Stage) -> Iterator[None]:
+    """Refuse every write; allow them again."""
+    stage.server.make_read_only()
+    try:
+        yield
+    finally:
+        stage.server.make_read_only(False)
+
+
+@contextmanager
+def terminated(stage: Stage) -> Iterator[None]:
+    """End the API's backends, and those that take their place; let them be.
+
+    Once would not do: an idle connection that died is replaced, and nobody notices.
+    """
+    stopping = threading.Event()
+
+    def end_them() -> None:
+        while not stopping.wait(PAUSE):
+            stage.terminate()
+
+    thread = threading.Thread(target=end_them)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@contextmanager
+def full(stage: Stage) -> Iterator[None]:
+    """Take every connection that the API's role may have, and leave it those it has."""
+    hoard: list[psycopg.Connection] = []
+    try:
+        with suppress(psycopg.OperationalError):  # the end: no more are given
+            while True:
+                hoard.append(stage.connect())
+        stage.limit_connections(len(hoard))  # so that the API gets none back that it loses
+        yield
+    finally:
+        for connection in hoard:
+            connection.close()
+        stage.limit_connections(CONNECTION_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One fault; `clients` more than usual send while it lasts, `then` strikes after the trip."""
+
+    name: str
+    title: str
+    fault: Callable[[Stage], AbstractContextManager[None]]
+    clients: int = 0
+    then: Callable[[Stage], None] | None = None
+
+
+ACTS = (
+    Act("kill", "the server is killed with SIGKILL", killed),
+    Act("freeze", "the server is frozen with SIGSTOP", frozen),
+    Act("read-only", "the server turns read-only", read_only),
+    Act("terminate", "the backends of the API are terminated", terminated),
+    # the probe keeps the connection it has, so that one is cut as well
+    Act("connections", "every connection is taken", full, clients=16, then=Stage.terminate),
+)

@@ -1,0 +1,68 @@
+"""The drill shows what it says, and does not pass what breaks a promise."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from failstop.cli import main
+from failstop.cli._drill import show
+from failstop.drill import DrillReport, Moment, Reconciliation, run_drill
+
+
+def test_a_killed_server_costs_no_order_and_wakes_one_human() -> None:
+    moments: list[Moment] = []
+    report = run_drill(moments.append, ["kill"])
+    assert report.broken == []
+    [act] = report.acts
+    assert (act.pages, act.is_resolved) == (1, True)
+    assert act.answers.total > 0
+    assert report.books.accepted <= report.books.rows
+    assert report.books.rows <= report.books.accepted + report.books.unknown
+    assert [moment.text for moment in moments if moment.text.startswith("tripped: ")]
+
+
+def test_a_service_with_fallbacks_breaks_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    report = run_drill(lambda _: None, ["kill"], api="unprotected_api", limit=3.0)
+    assert report.books.lost
+    assert "kill: the service did not trip" in report.broken
+    assert "kill: 0 pages were sent, not one" in report.broken
+
+
+def test_the_command_gives_its_report_as_json_and_its_verdict_as_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["drill", "--json", "--act", "terminate"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kept"] is True
+    assert [act["name"] for act in told["acts"]] == ["terminate"]
+    assert told["books"]["lost"] == told["books"]["duplicated"] == []
+
+
+def test_the_command_shows_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "--act", "read-only"]) == 0
+    said = capsys.readouterr().out
+    for words in ("the server turns read-only", "tripped: DB_UNAVAILABLE", "recovered: "):
+        assert words in said
+    assert "every promise was kept" in said
+
+
+def test_the_command_names_every_broken_promise() -> None:
+    books = Reconciliation(sent=2, accepted=1, lost=["order-1"])
+    report = DrillReport([], books, ["a 503 held data"], "18.0", 1.0)
+    written = io.StringIO()
+    show(Console(file=written), report)
+    assert "broken: a 503 held data" in written.getvalue()
+    assert "broken: 1 orders lost" in written.getvalue()
+    assert "2 promises broke" in written.getvalue()
+
+
+def test_a_fault_that_nobody_knows_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "--act", "flood"]) == 2
+    assert "no fault 'flood'; there are kill, freeze" in capsys.readouterr().err
