@@ -1,0 +1,24 @@
+"""The domain of the examples: orders, bots and their settings, with no word of HTTP."""
+
+from trading.gateway import GatewayClient
+from trading.models import BotState, Model, Order, Side, Trade, UserSettings
+from trading.services import (
+    BotStateService,
+    DuplicateOrderError,
+    TradeService,
+    UserSettingsService,
+)
+
+__all__ = [
+    "BotState",
+    "BotStateService",
+    "DuplicateOrderError",
+    "GatewayClient",
+    "Model",
+    "Order",
+    "Side",
+    "Trade",
+    "TradeService",
+    "UserSettings",
+    "UserSettingsService",
+]

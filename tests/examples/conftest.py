@@ -1,0 +1,42 @@
+"""Fixtures: the examples, and servers with their tables."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.examples.harness import Service, Start, reserved_port
+
+from failstop.testing import PostgresDatabase, PostgresServer
+from trading import schema
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str, **environment: str) -> Service:
+            port = stack.enter_context(reserved_port())
+            words = tuple(word.format(port=port) for word in words)
+            service = Service(words, port, tmp_path / f"{port}.log", **environment)
+            stack.callback(service.close)
+            service.start()
+            return service
+
+        yield start
+
+
+@pytest.fixture
+def trading_server(breakable_postgres: PostgresServer) -> PostgresServer:
+    """A server to break, with the tables of the trading system."""
+    schema.create(breakable_postgres.url())
+    return breakable_postgres
+
+
+@pytest.fixture
+def trading_database(postgres: PostgresDatabase) -> PostgresDatabase:
+    """A database that stays well, with the tables of the trading system."""
+    schema.create(postgres.url())
+    return postgres

@@ -1,0 +1,205 @@
+"""The trading gateway, served by uvicorn, with its database taken away."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from tests.examples.harness import (
+    EXAMPLES,
+    PATIENCE,
+    Service,
+    Start,
+    assert_failure,
+    order,
+    wait_until,
+)
+
+from failstop.testing import PostgresServer
+
+UVICORN = ("uvicorn", "--factory", "fastapi_app:create_app", "--port", "{port}")
+CLIENTS = 50
+LAST = {"Connection": "close"}
+"""For a request that ends in a 500, after which uvicorn drops the connection."""
+
+
+@pytest.fixture
+def gateway(start: Start, trading_server: PostgresServer) -> Service:
+    service = start(*UVICORN, DATABASE_URL=trading_server.url())
+    service.wait_until_operational()
+    return service
+
+
+def test_an_order_that_was_answered_201_is_listed(gateway: Service) -> None:
+    answer = gateway.client.post("/api/orders", json=order(1))
+    assert answer.status_code == 201
+    [trade] = gateway.client.get("/api/trades", params={"user": "alice"}).json()["trades"]
+    assert trade == answer.json()
+    assert trade["quantity"] == "2.5"
+    assert gateway.client.get("/api/trades", params={"user": "bob"}).json() == {"trades": []}
+
+
+def test_the_same_order_twice_is_409_and_no_outage(gateway: Service) -> None:
+    gateway.client.post("/api/orders", json=order(1))
+    assert gateway.client.post("/api/orders", json=order(1)).status_code == 409
+    assert_normal_ever_since(gateway)
+
+
+def test_an_order_that_is_none_is_422_and_no_outage(gateway: Service) -> None:
+    for wrong in ({"quantity": "0"}, {"price": "NaN"}, {"side": "hold"}, {"user": ""}, {"x": 1}):
+        assert gateway.client.post("/api/orders", json={**order(1), **wrong}).status_code == 422
+    assert_normal_ever_since(gateway)
+
+
+def test_a_syntax_error_is_no_outage(start: Start, trading_server: PostgresServer) -> None:
+    service = start_probing(start, trading_server)
+    assert service.client.post("/test/syntax-error", headers=LAST).status_code == 500
+    assert_normal_ever_since(service)
+
+
+def test_a_deadlock_is_no_outage(start: Start, trading_server: PostgresServer) -> None:
+    service = start_probing(start, trading_server)
+    for number in (1, 2):
+        service.client.post("/api/orders", json=order(number))
+    names = ["order-1", "order-2"]
+
+    async def lock_crosswise() -> list[int]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+            orders = [names, names[::-1]]
+            asked = [client.post("/test/lock", params={"first": a, "second": b}) for a, b in orders]
+            return sorted(answer.status_code for answer in await asyncio.gather(*asked))
+
+    assert asyncio.run(lock_crosswise()) == [200, 500]
+    service.wait_until(lambda: "deadlock detected" in service.log())
+    assert_normal_ever_since(service)
+
+
+def start_probing(start: Start, server: PostgresServer) -> Service:
+    words = ("uvicorn", "--factory", "probing_app:create_app", "--port", "{port}")
+    service = start(*words, DATABASE_URL=server.url())
+    service.wait_until_operational()
+    return service
+
+
+def assert_normal_ever_since(service: Service) -> None:
+    status = service.client.get("/api/system/status")
+    assert status.status_code == 200
+    assert status.json()["failSafeMode"]["epoch"] == 0
+    assert service.alerts("trigger") == 0
+
+
+@dataclass
+class Seen:
+    """The answers that fifty clients got, each with the moment its request began."""
+
+    answers: list[tuple[float, httpx.Response]] = field(default_factory=list)
+    placed: list[str] = field(default_factory=list)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    async def send(self, client: httpx.AsyncClient) -> None:
+        """Place orders and list them in turn until told to stop."""
+        while not self.stopping.is_set():
+            wanted = order(next(self.numbers))
+            began = time.monotonic()
+            answer = await client.post("/api/orders", json=wanted)
+            self.answers.append((began, answer))
+            if answer.status_code == 201:
+                self.placed.append(wanted["orderId"])
+            began = time.monotonic()
+            self.answers.append((began, await client.get("/api/trades", params={"user": "bob"})))
+
+    def since(self, moment: float) -> list[httpx.Response]:
+        return [answer for began, answer in self.answers if began >= moment]
+
+
+async def kill_under_load(url: str, server: PostgresServer) -> tuple[Seen, float]:
+    """Kill the server while fifty clients send; return what they saw, and when it was dead."""
+    seen = Seen()
+    limits = httpx.Limits(max_connections=CLIENTS)
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, limits=limits) as client:
+        clients = [asyncio.create_task(seen.send(client)) for _ in range(CLIENTS)]
+        await wait_for(lambda: len(seen.placed) >= CLIENTS)
+        await asyncio.to_thread(server.kill)
+        dead = time.monotonic()
+        await wait_for(lambda: len(seen.since(dead)) >= 4 * CLIENTS)
+        seen.stopping.set()
+        await asyncio.gather(*clients)
+    return seen, dead
+
+
+async def wait_for(is_true: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, is_true, lambda: "it did not come to that")
+
+
+def test_a_kill_under_fifty_concurrent_requests_gives_503_one_alert_and_comes_back(
+    gateway: Service, trading_server: PostgresServer
+) -> None:
+    seen, dead = asyncio.run(kill_under_load(gateway.url, trading_server))
+
+    after = seen.since(dead)
+    assert len(after) >= 4 * CLIENTS
+    incidents = {assert_failure(answer)["incidentId"] for answer in after}
+    assert len(incidents) == 1
+    for _, answer in seen.answers:
+        if answer.status_code not in (200, 201):
+            assert_failure(answer)
+    assert gateway.client.get("/api/system/status").status_code == 503
+    gateway.wait_until(lambda: gateway.alerts("trigger") > 0)
+
+    trading_server.start()
+    gateway.wait_until_operational()
+    assert gateway.alerts("trigger") == 1
+    stored = {row[0] for row in trading_server.execute("SELECT order_id FROM trades")}
+    assert set(seen.placed) <= stored
+
+
+def test_a_frozen_database_is_answered_503_and_comes_back_when_it_is_thawed(
+    gateway: Service, trading_server: PostgresServer
+) -> None:
+    gateway.client.post("/api/orders", json=order(1))
+    trading_server.freeze()
+    assert_failure(gateway.client.get("/api/trades"))
+    trading_server.thaw()
+    gateway.wait_until_operational()
+    assert len(gateway.client.get("/api/trades").json()["trades"]) == 1
+
+
+def test_a_read_only_database_is_answered_503_and_comes_back_when_it_takes_writes(
+    gateway: Service, trading_server: PostgresServer
+) -> None:
+    trading_server.make_read_only()
+    assert_failure(gateway.client.post("/api/orders", json=order(1)))
+    trading_server.make_read_only(False)
+    gateway.wait_until_operational()
+    assert gateway.client.get("/api/trades").json() == {"trades": []}
+
+
+def test_a_service_started_without_its_database_answers_503_until_that_is_there(
+    start: Start, trading_server: PostgresServer
+) -> None:
+    trading_server.stop()
+    service = start(*UVICORN, DATABASE_URL=trading_server.url())
+    assert_failure(service.client.get("/api/trades"))
+    assert service.client.get("/readyz").status_code == 503
+    trading_server.start()
+    service.wait_until_operational()
+    assert service.client.get("/api/trades").json() == {"trades": []}
+
+
+def test_without_a_database_url_there_is_no_service() -> None:
+    path = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("DATABASE_URL", None)
+    words = [sys.executable, "-c", "from fastapi_app import create_app; create_app()"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "DATABASE_URL" in done.stderr

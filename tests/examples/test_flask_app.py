@@ -1,0 +1,120 @@
+"""The bot API, served by waitress, with its gateway and its database taken away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.examples.harness import EXAMPLES, Service, Start, assert_failure, order
+
+from failstop.testing import PostgresDatabase, PostgresServer
+
+UVICORN = ("uvicorn", "--factory", "fastapi_app:create_app", "--port", "{port}")
+WAITRESS = ("waitress", "--listen", "127.0.0.1:{port}", "--call", "flask_app:create_app")
+
+
+@pytest.fixture
+def gateway(start: Start, trading_database: PostgresDatabase) -> Service:
+    service = start(*UVICORN, DATABASE_URL=trading_database.url())
+    service.wait_until_operational()
+    return service
+
+
+@pytest.fixture
+def bot(start: Start, trading_server: PostgresServer, gateway: Service) -> Service:
+    environment = {"DATABASE_URL": trading_server.url(), "TRADING_GATEWAY_URL": gateway.url}
+    service = start(*WAITRESS, **environment)
+    service.wait_until_operational()
+    return service
+
+
+def test_trades_are_those_of_the_gateway(bot: Service, gateway: Service) -> None:
+    placed = gateway.client.post("/api/orders", json=order(1)).json()
+    assert bot.client.get("/api/bot/trades").json() == {"trades": [placed]}
+    assert bot.client.get("/api/bot/trades", params={"user": "bob"}).json() == {"trades": []}
+
+
+def test_a_gateway_that_is_gone_is_503_gateway_unavailable_until_it_is_back(
+    bot: Service, gateway: Service
+) -> None:
+    gateway.end(signal.SIGKILL)
+    details = assert_failure(bot.client.get("/api/bot/trades"), "GATEWAY_UNAVAILABLE")
+    assert details["errorCode"] == "GATEWAY_UNAVAILABLE"
+    assert_failure(bot.client.get("/api/bot/state?user=alice"), "GATEWAY_UNAVAILABLE")
+    bot.wait_until(lambda: bot.alerts("trigger") == 1)
+
+    gateway.start()
+    bot.wait_until_operational()
+    assert bot.client.get("/api/bot/trades").json() == {"trades": []}
+    assert bot.alerts("trigger") == 1
+
+
+def test_a_gateway_in_fail_safe_mode_is_503_and_no_empty_list(
+    bot: Service, gateway: Service, trading_database: PostgresDatabase
+) -> None:
+    trading_database.server.execute(
+        f'ALTER DATABASE "{trading_database.name}" SET default_transaction_read_only = on'
+    )
+    trading_database.terminate_backends()
+    assert_failure(gateway.client.post("/api/orders", json=order(1)))
+    assert_failure(bot.client.get("/api/bot/trades"), "GATEWAY_UNAVAILABLE")
+
+
+def test_a_bot_is_made_on_the_first_call_and_kept(
+    bot: Service, trading_server: PostgresServer
+) -> None:
+    state = {"user": "alice", "isRunning": False, "strategy": "none"}
+    assert bot.client.get("/api/bot/state?user=alice").json() == state
+    trading_server.execute("UPDATE bot_states SET is_running = true")
+    assert bot.client.get("/api/bot/state?user=alice").json() == state | {"isRunning": True}
+
+
+def test_settings_are_stored_and_given_back(bot: Service) -> None:
+    for limit in ("10.5", "20"):
+        wanted = {"maxPosition": limit, "isPaper": False}
+        answer = bot.client.put("/api/bot/settings?user=alice", json=wanted)
+        assert answer.json() == wanted | {"user": "alice"}
+
+
+PAPER = {"maxPosition": "1", "isPaper": True}
+
+
+def test_settings_that_are_none_are_400_and_no_outage(bot: Service) -> None:
+    for wrong in ("much", "-1", "1e30", "NaN", None):
+        wanted = PAPER | {"maxPosition": wrong}
+        assert bot.client.put("/api/bot/settings?user=alice", json=wanted).status_code == 400
+    bodies: tuple[object, ...] = ({}, [], PAPER | {"isPaper": "no"})
+    for body in bodies:
+        assert bot.client.put("/api/bot/settings?user=alice", json=body).status_code == 400
+    for query in ("", f"?user={'x' * 65}"):
+        assert bot.client.put(f"/api/bot/settings{query}", json=PAPER).status_code == 400
+    assert bot.client.get("/readyz").status_code == 200
+
+
+def test_a_killed_database_is_503_for_state_and_settings_until_it_is_back(
+    bot: Service, trading_server: PostgresServer
+) -> None:
+    trading_server.kill()
+    assert_failure(bot.client.get("/api/bot/state?user=alice"))
+    details = assert_failure(bot.client.put("/api/bot/settings?user=alice", json=PAPER))
+    assert details["outcome"] == "NOT_STARTED"
+
+    trading_server.start()
+    bot.wait_until_operational()
+    assert bot.client.put("/api/bot/settings?user=alice", json=PAPER).status_code == 200
+    assert bot.alerts("trigger") == 1
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "TRADING_GATEWAY_URL"])
+def test_without_its_settings_there_is_no_service(missing: str) -> None:
+    given = {"DATABASE_URL": "postgresql://localhost/x", "TRADING_GATEWAY_URL": "http://localhost"}
+    environment = {**os.environ, **given}
+    del environment[missing]
+    environment["PYTHONPATH"] = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-c", "from flask_app import create_app; create_app()"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert missing in done.stderr

@@ -1,0 +1,107 @@
+"""The order worker, as a process, with its database taken away and itself killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.examples.harness import Process, order, wait_until
+
+from failstop.testing import PostgresServer
+from worker import Message, Spool
+
+
+class Worker(Process):
+    """The worker with its spool."""
+
+    def __init__(self, directory: Path, log: Path, url: str) -> None:
+        super().__init__(("worker", str(directory)), log, DATABASE_URL=url)
+        self.spool = Spool(directory)
+
+    def put(self, *numbers: int) -> None:
+        for number in numbers:
+            self.spool.put(Message(f"{number:05}", json.dumps(order(number)).encode()))
+
+    def wait_until(self, is_true: Callable[[], bool]) -> None:
+        wait_until(is_true, self.log)
+
+    def wait_for_done(self, count: int) -> None:
+        self.wait_until(lambda: len(self.spool.names("done")) == count)
+
+
+@pytest.fixture
+def worker(tmp_path: Path, trading_server: PostgresServer) -> Iterator[Worker]:
+    worker = Worker(tmp_path / "spool", tmp_path / "log", trading_server.url())
+    worker.start()
+    yield worker
+    worker.close()
+
+
+def placed(server: PostgresServer) -> list[str]:
+    return [row[0] for row in server.execute("SELECT order_id FROM trades ORDER BY order_id")]
+
+
+def test_each_message_becomes_one_trade(worker: Worker, trading_server: PostgresServer) -> None:
+    worker.put(1, 2, 3)
+    worker.wait_for_done(3)
+    assert placed(trading_server) == ["order-1", "order-2", "order-3"]
+
+
+def test_a_message_delivered_twice_becomes_one_trade(
+    worker: Worker, trading_server: PostgresServer
+) -> None:
+    worker.put(1)
+    worker.spool.put(Message("again", json.dumps(order(1)).encode()))
+    worker.wait_for_done(2)
+    assert placed(trading_server) == ["order-1"]
+
+
+def test_a_message_that_holds_no_order_is_set_aside(
+    worker: Worker, trading_server: PostgresServer
+) -> None:
+    wrong = [order(1) | {"quantity": "-1"}, order(1) | {"user": "x" * 65}, {}, []]
+    bodies = [b"no json", b"\xff", *(json.dumps(each).encode() for each in wrong)]
+    for number, body in enumerate(bodies):
+        worker.spool.put(Message(f"wrong-{number}", body))
+    worker.put(2)
+    worker.wait_until(lambda: len(worker.spool.names("rejected")) == len(bodies))
+    assert worker.spool.names("done") == ["00002"]
+    assert placed(trading_server) == ["order-2"]
+
+
+def test_no_message_is_lost_or_placed_twice_when_the_database_is_killed(
+    worker: Worker, trading_server: PostgresServer
+) -> None:
+    worker.put(*range(1, 201))
+    worker.wait_until(lambda: len(worker.spool.names("done")) > 10)
+    trading_server.kill()
+    worker.wait_until(lambda: "trigger: order-worker" in worker.log())
+    waiting = worker.spool.names("incoming")
+    assert waiting
+    assert worker.spool.names("rejected") == []
+
+    trading_server.start()
+    worker.wait_for_done(200)
+    assert len(placed(trading_server)) == 200
+
+
+def test_no_message_is_lost_or_placed_twice_when_the_worker_is_killed(
+    worker: Worker, trading_server: PostgresServer
+) -> None:
+    worker.put(*range(1, 201))
+    worker.wait_until(lambda: len(worker.spool.names("done")) > 10)
+    worker.end(signal.SIGKILL)
+    assert len(worker.spool.names("done")) < 200
+    worker.start()
+    worker.wait_for_done(200)
+    assert len(placed(trading_server)) == 200
+
+
+def test_sigterm_ends_it_with_the_message_in_hand_settled(worker: Worker) -> None:
+    worker.put(1)
+    worker.wait_for_done(1)
+    assert worker.end(signal.SIGTERM) == 0
+    assert worker.spool.names("taken") == []
