@@ -162,7 +162,8 @@ class Keeper:
             if not self._is_open:
                 self._first_read()
             self._write_counts(is_last=True)
-            saved = self.store.change(decision)
+            late = tuple(self._late)
+            saved = self.store.change(decision, before=late)
         except StoreError as error:
             self.problem = error
             told = replace(decision, incident_id=change.incident.incident_id)
@@ -170,6 +171,7 @@ class Keeper:
             self.store.spill(change.event)
         else:
             change = saved
+            self._forget(late)
             self._take(saved.standing, State.FAIL_SAFE, own=1)
         self.events.append(change.event)
         return change
@@ -211,6 +213,11 @@ class Keeper:
     def _note(self, event: Event) -> None:
         self.events.append(event)
         self._late.append(event)
+
+    def _forget(self, late: Sequence[Event]) -> None:
+        """Take what the journal has now out of what is late; called with `_saving` held."""
+        for _ in late:
+            self._late.popleft()
 
     def record(self, event: Event) -> None:
         """Keep an event for the journal, which gets it with the next check round."""
@@ -380,8 +387,7 @@ class Keeper:
         self._write_counts(is_last=is_last)
         late = tuple(self._late)
         self.store.record(late)
-        for _ in late:
-            self._late.popleft()
+        self._forget(late)
 
     def _write_counts(self, *, is_last: bool) -> None:
         """Write the counted failures: those of a new kind soon, of known ones now and then."""

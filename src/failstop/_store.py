@@ -7,12 +7,13 @@ not on what this process remembers. Never here: what a state means, or what an a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
@@ -22,7 +23,7 @@ from failstop._standing import Change, Decision, Standing
 from failstop._storefile import StoreFile, append_event, path_of, problem
 from failstop.alerts import _page
 from failstop.alerts._alert import Alert, AlertAction
-from failstop.alerts._outbox import Outbox, due_pages, post, post_reminder, turn_page
+from failstop.alerts._outbox import Outbox, due_pages, post, post_count, post_reminder, turn_page
 from failstop.alerts._route import Route
 from failstop.errors import ConfigurationError, ErrorCode
 from failstop.events import Event, Halted, Incident, Reset, Tripped
@@ -96,25 +97,32 @@ class Store:
         with self._file.reading() as connection:
             return read_standing(connection, self._file.name)
 
-    def change(self, decision: Decision, *, told: frozenset[str] = frozenset()) -> Change:
+    def change(
+        self,
+        decision: Decision,
+        *,
+        told: frozenset[str] = frozenset(),
+        before: Sequence[Event] = (),
+    ) -> Change:
         """Apply `decision` to what is saved, with its journal row and its alerts.
 
         Args:
             decision: what is to happen.
             told: the sinks that have had this change's alert already.
+            before: events that the journal is to have before this one.
 
         Raises:
             IllegalSignalError: what is saved does not allow it; nothing is written.
             StoreError: the file cannot be written; nothing was.
         """
-        with self._file.writing() as connection:
-            stored = read_standing(connection, self._file.name)
+        with self._writing() as (connection, stored):
             change = decision(stored.standing)
             _write(connection, change)
             alert = _page.alert_for(change.event, self._host)
             if alert is not None:
                 self._post(connection, alert, told)
-            self._append(connection, change.event)
+            for event in (*before, change.event):
+                self._append(connection, event)
         return change
 
     def _post(self, connection: sqlite3.Connection, alert: Alert, told: frozenset[str]) -> None:
@@ -129,10 +137,15 @@ class Store:
         Raises:
             StoreError: the file cannot be written.
         """
+        with self._writing() as (connection, stored):
+            if stored.standing.incident is not None:
+                connection.execute("UPDATE standing SET revision = revision + 1")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[tuple[sqlite3.Connection, Stored]]:
+        """Give a transaction on a store that makes sense; one that does not is left as it is."""
         with self._file.writing() as connection:
-            connection.execute(
-                "UPDATE standing SET revision = revision + 1 WHERE incident IS NOT NULL"
-            )
+            yield connection, read_standing(connection, self._file.name)
 
     def record(self, events: Sequence[Event]) -> None:
         """Append journal rows for events that change nothing.
@@ -142,7 +155,7 @@ class Store:
         """
         if not self.is_durable or not events:
             return
-        with self._file.writing() as connection:
+        with self._writing() as (connection, _):
             for event in events:
                 self._append(connection, event)
 
@@ -156,7 +169,7 @@ class Store:
         Raises:
             StoreError: it cannot.
         """
-        with self._file.writing() as connection:
+        with self._writing() as (connection, _):
             connection.execute("UPDATE standing SET beat = beat + 1")
 
     def care(self) -> bool:
@@ -173,7 +186,7 @@ class Store:
         with self._file.writing() as connection:
             for route, alert in self._due(connection):
                 if route is None:
-                    post(connection, self._routes, alert)
+                    post_count(connection, self._routes, alert)
                     _note_told(connection, alert.occurrences)
                 else:
                     post_reminder(connection, route, alert)

@@ -26,7 +26,6 @@ __all__ = [
     "StoreFile",
     "append",
     "append_event",
-    "checked",
     "cutting",
     "path_of",
     "problem",
@@ -259,8 +258,7 @@ class StoreFile:
             self.require_in_place()
             if self.path.stat().st_size == 0:
                 raise problem("store_corrupt", self.name, "is empty")
-            self._connection = _connect(f"{self.path.as_uri()}?mode=rw")
-            checked(self._connection, self.name)
+            self._connection = _checked(_connect(f"{self.path.as_uri()}?mode=rw"), self.name)
             self._inode = self._inode or _inode(self.path)
         return self._connection
 
@@ -277,12 +275,17 @@ class StoreFile:
             self._drop()
 
 
-def checked(connection: sqlite3.Connection, name: str) -> None:
-    """Raise unless `connection` leads to a store that this version reads.
+def _checked(connection: sqlite3.Connection, name: str) -> sqlite3.Connection:
+    """Return `connection` where it leads to a store that this version reads, else close it."""
+    try:
+        _require_ours(connection, name)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
-    Raises:
-        StoreError: it is another database, or of a newer version.
-    """
+
+def _require_ours(connection: sqlite3.Connection, name: str) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise problem("store_corrupt", name, "is no store of failstop")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -303,7 +306,10 @@ def append_event(connection: sqlite3.Connection, event: Event) -> None:
 
 def append(connection: sqlite3.Connection, facts: Mapping[str, object]) -> None:
     """Append one row to the journal, in the transaction that is open."""
-    seq, previous = connection.execute("SELECT head_seq, head_hash FROM standing").fetchone()
+    head = connection.execute("SELECT head_seq, head_hash FROM standing").fetchone()
+    if head is None:
+        raise problem("store_corrupt", "failstop", "holds no state")
+    seq, previous = head
     row = _chain.make_row(seq + 1, previous, facts)
     connection.execute("INSERT INTO journal VALUES (?, ?, ?)", (row.seq, row.body, row.hash))
     connection.execute("UPDATE standing SET head_seq = ?, head_hash = ?", (row.seq, row.hash))

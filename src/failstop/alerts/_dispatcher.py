@@ -106,6 +106,7 @@ class _Courier:
         self._is_closed = False
         self._turn = 0
         self._sending: tuple[float, Outbox, Parcel] | None = None
+        self._store_problem = ""
         self._hung: list[threading.Thread] = []
         self._thread: threading.Thread | None = None
 
@@ -134,16 +135,17 @@ class _Courier:
             self._thread.join(timeout)
 
     def flush(self, limit: float) -> bool:
-        while not (is_done := self._has_nothing_due()) and time.monotonic() < limit:
+        while (is_done := self._has_nothing_due()) is False and time.monotonic() < limit:
             with self._changed:
                 self._changed.wait(min(0.05, max(0.0, limit - time.monotonic())))
-        return is_done
+        return is_done is True
 
-    def _has_nothing_due(self) -> bool:
+    def _has_nothing_due(self) -> bool | None:
+        """Say whether all is delivered; None where the store cannot say, and waiting cannot help."""
         try:
             return not any(self._route.name in outbox.waiting() for outbox in self._outboxes)
-        except StoreError:
-            return False
+        except StoreError as error:
+            return False if error.kind == "store_locked" else None
 
     # The loop
 
@@ -151,9 +153,12 @@ class _Courier:
         while turn == self._turn and not self._is_closed:
             try:
                 wait = self._deliver_next(turn)
+                self._store_problem = ""
             except StoreError as error:
-                logger.warning("alerts for %s wait: %s", self._route.name, error)
                 wait = POLL
+                if error.kind != self._store_problem:  # once, not once a second
+                    self._store_problem = error.kind
+                    logger.warning("alerts for %s wait: %s", self._route.name, error)
             if wait > 0 and turn == self._turn:
                 self._pause(wait)
         self._give_back()

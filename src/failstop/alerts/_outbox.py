@@ -26,9 +26,18 @@ from failstop.alerts._route import Route
 from failstop.errors import ErrorCode
 from failstop.events import Event, Incident
 
-__all__ = ["Outbox", "Parcel", "Waiting", "due_pages", "post", "post_reminder", "turn_page"]
+__all__ = [
+    "Outbox",
+    "Parcel",
+    "Waiting",
+    "due_pages",
+    "post",
+    "post_count",
+    "post_reminder",
+    "turn_page",
+]
 
-PAGE, REMINDER, ESCALATION, NOTE = "page", "reminder", "escalation", "note"
+PAGE, REMINDER, ESCALATION, NOTE, COUNT = "page", "reminder", "escalation", "note", "count"
 UNWRITABLE = frozenset({"store_full", "store_read_only"})
 
 # A wait is over when its time has come, and when the clock went back before it began.
@@ -49,15 +58,16 @@ SELECT sink, COUNT(*), MIN(made_at), MAX(error) FROM outbox
 WHERE why != 'escalation' OR attempts > 0 OR NOT (:now BETWEEN wait_from AND wait_from + wait)
 GROUP BY sink
 """
-SUPERSEDE = {
-    AlertAction.UPDATE: "DELETE FROM outbox WHERE incident = ? AND action = 'update'",
-    AlertAction.ACKNOWLEDGE: (
-        "DELETE FROM outbox WHERE incident = ? AND (action = 'update' OR why = 'reminder' "
-        "OR (why = 'escalation' AND attempts = 0))"
-    ),
+NO_MORE_PAGES = """
+DELETE FROM outbox WHERE incident = ?
+AND (why = 'reminder' OR (why = 'escalation' AND attempts = 0))
+"""
+NO_MORE_COUNTS = "DELETE FROM outbox WHERE incident = ? AND why = 'count'"
+SUPERSEDED = {
+    AlertAction.ACKNOWLEDGE: (NO_MORE_PAGES,),
+    AlertAction.RESOLVE: (NO_MORE_PAGES, NO_MORE_COUNTS),
 }
 """What each action makes untrue. An escalation that was tried may have arrived, so it stays."""
-SUPERSEDE[AlertAction.RESOLVE] = SUPERSEDE[AlertAction.ACKNOWLEDGE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,8 @@ class Waiting:
 
 def post(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) -> None:
     """Put `alert` into the outbox of each sink that it is for, in the transaction that is open."""
-    _supersede(connection, alert)
+    for statement in SUPERSEDED.get(alert.action, ()):
+        connection.execute(statement, (alert.incident_id,))
     for route in routes:
         if alert.action is AlertAction.TRIGGER:
             if route.takes(alert):
@@ -93,11 +104,12 @@ def post(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) 
             _insert(connection, route.name, alert, NOTE, 0.0)
 
 
-def _supersede(connection: sqlite3.Connection, alert: Alert) -> None:
-    """Take out what `alert` makes untrue: an older update, and pages that nobody needs any more."""
-    statement = SUPERSEDE.get(alert.action)
-    if statement is not None:
-        connection.execute(statement, (alert.incident_id,))
+def post_count(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) -> None:
+    """Tell those who were paged how many failures there are; an older such alert is superseded."""
+    connection.execute(NO_MORE_COUNTS, (alert.incident_id,))
+    for route in routes:
+        if _is_told(connection, route.name, alert.incident_id):
+            _insert(connection, route.name, alert, COUNT, 0.0)
 
 
 def _is_told(connection: sqlite3.Connection, sink: str, incident: str) -> bool:
