@@ -1,7 +1,8 @@
-"""The trading gateway: the FastAPI service that owns the trading database.
+r"""The trading gateway: the FastAPI service that owns the trading database.
 
     DATABASE_URL=postgresql://… python -m trading.schema
-    DATABASE_URL=postgresql://… uvicorn --factory fastapi_app:create_app
+    DATABASE_URL=postgresql://… FAILSTOP_STORE=var/gateway.db \
+        uvicorn --factory fastapi_app:create_app
 
 Handlers are plain functions: FastAPI runs them in worker threads, and the protection reaches
 there. None of them mentions failstop, because `install()` protects every route.
@@ -41,9 +42,10 @@ class OrderRequest(BaseModel):
 
 
 def create_app() -> FastAPI:
-    """Make the service; without a DATABASE_URL there is none."""
+    """Make the service; without its settings there is none."""
     logging.basicConfig(level=logging.INFO)
-    failsafe = FailSafe("trading-gateway", sinks=[LoggingSink()])
+    store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
+    failsafe = FailSafe("trading-gateway", store=store, sinks=[LoggingSink()])
     database = Database.connect(os.environ.get("DATABASE_URL"), failsafe, deadline=2.0)
 
     @asynccontextmanager

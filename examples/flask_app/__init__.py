@@ -1,7 +1,7 @@
 """The bot API: a Flask service that needs the trading gateway and a database.
 
     DATABASE_URL=postgresql://… python -m trading.schema
-    DATABASE_URL=postgresql://… TRADING_GATEWAY_URL=http://… \
+    DATABASE_URL=postgresql://… TRADING_GATEWAY_URL=http://… FAILSTOP_STORE=var/bot.db \
         waitress-serve --call flask_app:create_app
 
 Whichever of the two is gone, the answer is 503: no empty list, no default settings.
@@ -29,7 +29,8 @@ bot = Blueprint("bot", __name__, url_prefix="/api/bot")
 def create_app() -> Flask:
     """Make the service and start its protection; without its settings there is none."""
     logging.basicConfig(level=logging.INFO)
-    failsafe = FailSafe("bot-api", sinks=[LoggingSink()])
+    store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
+    failsafe = FailSafe("bot-api", store=store, sinks=[LoggingSink()])
     database = Database.connect(os.environ.get("DATABASE_URL"), failsafe, deadline=2.0)
     app = Flask(__name__)
     FailStop(app, failsafe=failsafe, database=database)

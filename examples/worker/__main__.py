@@ -18,7 +18,8 @@ def main(directory: Path) -> None:
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    failsafe = FailSafe("order-worker", sinks=[LoggingSink()])
+    store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
+    failsafe = FailSafe("order-worker", store=store, sinks=[LoggingSink()])
     database = Database.connect(os.environ.get("DATABASE_URL"), failsafe, deadline=2.0)
     with failsafe:
         handle = make_handler(failsafe, TradeService(database))

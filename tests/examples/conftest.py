@@ -20,6 +20,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def start(*words: str, **environment: str) -> Service:
             port = stack.enter_context(reserved_port())
             words = tuple(word.format(port=port) for word in words)
+            environment["FAILSTOP_STORE"] = str(tmp_path / f"{port}.db")
             service = Service(words, port, tmp_path / f"{port}.log", **environment)
             stack.callback(service.close)
             service.start()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import pytest
@@ -195,9 +196,10 @@ def test_a_service_started_without_its_database_answers_503_until_that_is_there(
     assert service.client.get("/api/trades").json() == {"trades": []}
 
 
-def test_without_a_database_url_there_is_no_service() -> None:
+def test_without_a_database_url_there_is_no_service(tmp_path: Path) -> None:
     path = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
+    store = str(tmp_path / "gateway.db")
+    environment = {**os.environ, "PYTHONPATH": path, "FAILSTOP_STORE": store}
     environment.pop("DATABASE_URL", None)
     words = [sys.executable, "-c", "from fastapi_app import create_app; create_app()"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.examples.harness import EXAMPLES, Service, Start, assert_failure, order
@@ -108,9 +109,13 @@ def test_a_killed_database_is_503_for_state_and_settings_until_it_is_back(
     assert bot.alerts("trigger") == 1
 
 
-@pytest.mark.parametrize("missing", ["DATABASE_URL", "TRADING_GATEWAY_URL"])
-def test_without_its_settings_there_is_no_service(missing: str) -> None:
-    given = {"DATABASE_URL": "postgresql://localhost/x", "TRADING_GATEWAY_URL": "http://localhost"}
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "TRADING_GATEWAY_URL", "FAILSTOP_STORE"])
+def test_without_its_settings_there_is_no_service(missing: str, tmp_path: Path) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://localhost/trading",
+        "TRADING_GATEWAY_URL": "http://localhost",
+        "FAILSTOP_STORE": str(tmp_path / "bot.db"),
+    }
     environment = {**os.environ, **given}
     del environment[missing]
     environment["PYTHONPATH"] = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])

@@ -18,7 +18,8 @@ class Worker(Process):
     """The worker with its spool."""
 
     def __init__(self, directory: Path, log: Path, url: str) -> None:
-        super().__init__(("worker", str(directory)), log, DATABASE_URL=url)
+        store = str(log.with_suffix(".db"))
+        super().__init__(("worker", str(directory)), log, DATABASE_URL=url, FAILSTOP_STORE=store)
         self.spool = Spool(directory)
 
     def put(self, *numbers: int) -> None:
