@@ -23,6 +23,7 @@ from failstop.testing import FaultProxy, Moment, PostgresDatabase, PostgresServe
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 BOUND = 30.0
+SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"
 
 Order = Callable[[str], None]
 
@@ -205,6 +206,15 @@ def test_a_proxy_without_a_server_behind_it_resets(breakable_postgres: PostgresS
 
 
 # Faults that strike now
+
+
+def test_reset_is_tcps_own(fault_proxy: FaultProxy) -> None:
+    with socket.create_connection((fault_proxy.host, fault_proxy.port), BOUND) as client:
+        client.sendall(SSL_REQUEST)
+        assert client.recv(1) == b"N"
+        fault_proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
 
 
 @every_driver
@@ -482,6 +492,15 @@ def test_a_statement_of_the_extended_protocol_is_a_moment(
     assert orders_when_quiet(database) == 0
 
 
+def test_a_statement_that_was_forwarded_has_been_sent_with_its_sync(
+    url: str, database: PostgresDatabase, fault_proxy: FaultProxy
+) -> None:
+    fault_proxy.after("INSERT", forwarded=True).reset()
+    with psycopg.connect(url, autocommit=True) as c, pytest.raises(psycopg.OperationalError):
+        c.execute("INSERT INTO orders VALUES (%s)", [1])
+    assert orders_when_quiet(database) == 1
+
+
 def test_begin_within_a_message_of_many_statements_is_a_moment(
     url: str, fault_proxy: FaultProxy
 ) -> None:
@@ -567,14 +586,17 @@ def test_a_function_breaks_the_server_at_the_moment(
     assert orders_when_quiet(database) == 0
 
 
-def test_nothing_passes_while_the_function_runs(url: str, fault_proxy: FaultProxy) -> None:
+@pytest.mark.parametrize("moment", ["after", "before_reply"])
+def test_nothing_passes_while_the_function_runs(
+    url: str, fault_proxy: FaultProxy, moment: str
+) -> None:
     entered, may_return = threading.Event(), threading.Event()
 
     def stay() -> None:
         entered.set()
         may_return.wait(BOUND)
 
-    strike = fault_proxy.before_reply("COMMIT").call(stay)
+    strike: Strike = getattr(fault_proxy, moment)("COMMIT").call(stay)
     attempt = Attempt(order_with_psycopg, url)
     assert entered.wait(BOUND)
     assert attempt.is_waiting()
@@ -732,7 +754,7 @@ def test_thousands_of_connections_leave_nothing_behind(many_descriptors: None) -
             for _ in range(2000):
                 client = socket.create_connection((proxy.host, proxy.port), BOUND)
                 clients.enter_context(client)
-                client.sendall(b"\0\0\0\x08\x04\xd2\x16\x2f")
+                client.sendall(SSL_REQUEST)
             strike.wait(BOUND)
             assert proxy.connections == 2000
             proxy.reset()
