@@ -13,7 +13,15 @@ import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
 from contextvars import Token
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any, Generic, Literal, Never, ParamSpec, Self, TypeVar, overload
@@ -182,6 +190,14 @@ class Protection(Generic[S]):
     def __call__(
         self, handler: Callable[P, Generator[Y, X, R]], /
     ) -> Callable[P, Generator[Y, X, R]]: ...
+
+    @overload
+    def __call__(
+        self, handler: Callable[P, AsyncIterator[Y]], /
+    ) -> Callable[P, AsyncIterator[Y]]: ...
+
+    @overload
+    def __call__(self, handler: Callable[P, Iterator[Y]], /) -> Callable[P, Iterator[Y]]: ...
 
     @overload
     def __call__(self, handler: Callable[P, R], /) -> Callable[P, R | S]: ...
@@ -412,6 +428,16 @@ def with_fail_fast_protection(
 def with_fail_fast_protection(
     handler: Callable[P, Generator[Y, X, R]], /
 ) -> Callable[P, Generator[Y, X, R]]: ...
+
+
+@overload
+def with_fail_fast_protection(
+    handler: Callable[P, AsyncIterator[Y]], /
+) -> Callable[P, AsyncIterator[Y]]: ...
+
+
+@overload
+def with_fail_fast_protection(handler: Callable[P, Iterator[Y]], /) -> Callable[P, Iterator[Y]]: ...
 
 
 @overload
