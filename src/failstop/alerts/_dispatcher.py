@@ -141,7 +141,7 @@ class _Courier:
         return is_done is True
 
     def _has_nothing_due(self) -> bool | None:
-        """Say whether all is delivered; None where the store cannot say, and waiting cannot help."""
+        """Say whether all arrived; None where the store cannot say, and waiting does not help."""
         try:
             return not any(self._route.name in outbox.waiting() for outbox in self._outboxes)
         except StoreError as error:
