@@ -56,7 +56,7 @@ def show(console: Console, report: DrillReport) -> None:
     """Print what each fault came to, the books, and the verdict."""
     console.rule("[bold]what happened", align="left", style="dim")
     console.print(_acts(report.acts))
-    console.print(_books(report.books))
+    console.print(_books(report.books), soft_wrap=True)
     facts = f"PostgreSQL {report.server_version}, {report.duration:.0f} s"
     if report.is_kept:
         console.print(f"[bold green]every promise was kept[/bold green] ({facts})")
@@ -74,20 +74,11 @@ def _acts(acts: list[ActReport]) -> Table:
     return table
 
 
-def _books(books: Reconciliation) -> Table:
-    columns = {
-        "orders sent": books.sent,
-        "answered 201": books.accepted,
-        "refused": books.refused,
-        "in doubt": books.unknown,
-        "lost": len(books.lost),
-        "duplicated": len(books.duplicated),
-        "invented": len(books.invented),
-        "refused, yet there": len(books.contradicted),
-    }
-    table = Table(*columns)
-    table.add_row(*map(str, columns.values()))
-    return table
+def _books(books: Reconciliation) -> str:
+    answers = f"{books.accepted} answered 201, {books.refused} refused, {books.unknown} in doubt"
+    kinds = ("lost", "duplicated", "invented", "contradicted", "unanswered")
+    found = ", ".join(f"{len(getattr(books, kind))} {kind}" for kind in kinds)
+    return f"{books.sent} orders sent: {answers}\nagainst the table: {found}"
 
 
 def _seconds(value: float | None) -> str:

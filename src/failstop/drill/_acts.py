@@ -90,7 +90,7 @@ def read_only(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def terminated(stage: Stage) -> Iterator[None]:
-    """End the API's backends, and those that take their place; let them be.
+    """End the API's backends, and those that take their place, until it has tripped.
 
     Once would not do: an idle connection that died is replaced, and nobody notices.
     """
@@ -127,20 +127,24 @@ def full(stage: Stage) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One fault; `clients` more than usual send while it lasts, `then` strikes after the trip."""
+    """One fault, which `lasts` so many seconds after the trip.
+
+    `clients` more than usual send meanwhile, and `then` strikes when it has tripped.
+    """
 
     name: str
     title: str
     fault: Callable[[Stage], AbstractContextManager[None]]
     clients: int = 0
     then: Callable[[Stage], None] | None = None
+    lasts: float = 1.0
 
 
 ACTS = (
     Act("kill", "the server is killed with SIGKILL", killed),
     Act("freeze", "the server is frozen with SIGSTOP", frozen),
     Act("read-only", "the server turns read-only", read_only),
-    Act("terminate", "the backends of the API are terminated", terminated),
+    Act("terminate", "the backends of the API are terminated", terminated, lasts=0.0),
     # the probe keeps the connection it has, so that one is cut as well
     Act("connections", "every connection is taken", full, clients=16, then=Stage.terminate),
 )

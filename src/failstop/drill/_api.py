@@ -61,10 +61,10 @@ class LineSink:
         )
 
 
-def create_app(url: str) -> FastAPI:
+def create_app(url: str, store: str) -> FastAPI:
     """Make the API: orders in, the latest orders out."""
     recovery = Recovery(probe_interval=0.25, consecutive=3, round_timeout=2.0)
-    failsafe = FailSafe("drill", sinks=[LineSink()], recovery=recovery)
+    failsafe = FailSafe("drill", store=store, sinks=[LineSink()], recovery=recovery)
     failsafe.subscribe(tell_event)
     database = AsyncDatabase.connect(
         url,
@@ -133,4 +133,4 @@ def _stop_with_parent(server: uvicorn.Server) -> None:
 
 if __name__ == "__main__":
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it mourns each connection
-    serve(create_app(os.environ["DATABASE_URL"]))
+    serve(create_app(os.environ["DATABASE_URL"], os.environ["FAILSTOP_STORE"]))

@@ -7,9 +7,11 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Self
 
 from failstop.drill._acts import ACTS, Act, Stage
@@ -26,9 +28,7 @@ Tell = Callable[[Moment], None]
 LIMIT = 20.0
 """Seconds within which the API must start, trip, and recover."""
 ACT_NAMES = [act.name for act in ACTS]
-DOWN = 1.0
-"""Seconds for which a fault lasts after the trip, so that clients meet it."""
-WARM = 50
+WARM = 80
 """Orders that are accepted before each act and after the last one."""
 
 
@@ -74,19 +74,21 @@ class _Api:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls, module: str, url: str, limit: float) -> AsyncIterator[Self]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "DATABASE_URL": url},
-        )
-        api = cls(process, limit)
-        listening = asyncio.create_task(api._listen())
-        try:
-            yield api
-        finally:
-            await api._stop()
-            await listening
+        with tempfile.TemporaryDirectory() as directory:
+            store = str(Path(directory, "failstop.db"))
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", module),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, "DATABASE_URL": url, "FAILSTOP_STORE": store},
+            )
+            api = cls(process, limit)
+            listening = asyncio.create_task(api._listen())
+            try:
+                yield api
+            finally:
+                await api._stop()
+                await listening
 
     async def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -177,7 +179,7 @@ class _Conductor:
                 await asyncio.to_thread(fault.enter_context, act.fault(self._stage))
                 await clients.enter_async_context(traffic.more(act.clients))
                 tripped = await self._see_trip(act, api, struck, report)
-                await asyncio.sleep(DOWN)
+                await asyncio.sleep(act.lasts)
             finally:
                 await asyncio.to_thread(fault.close)
         mended = time.time()
