@@ -13,6 +13,7 @@ __all__ = ["Route", "Sink", "routes_of"]
 
 Sink = AlertSink | Callable[[Alert], object]
 LEVELS = tuple(Severity)
+LONGEST_TIMEOUT = 600.0
 
 
 class Route:
@@ -29,7 +30,7 @@ class Route:
             at once where it is None.
         remind_every: seconds between two pages for an incident that nobody acknowledged; only
             one page where it is None.
-        timeout: seconds after which a `send` that has not returned is a failure.
+        timeout: seconds after which a `send` that has not returned is a failure, at most 600.
 
     Raises:
         ConfigurationError: the sink is none or has no name, or a setting is out of its range.
@@ -57,6 +58,8 @@ class Route:
             None if remind_every is None else require_seconds("remind_every", remind_every)
         )
         self.timeout = require_seconds("timeout", timeout)
+        if self.timeout > LONGEST_TIMEOUT:
+            raise ConfigurationError(f"timeout must be at most {LONGEST_TIMEOUT:g} seconds")
 
     def __repr__(self) -> str:
         return f"<Route {self.name!r}>"
