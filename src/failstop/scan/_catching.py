@@ -123,7 +123,7 @@ def covers_database(catch: Catch, module: Module) -> bool:
 
 
 def reaching(statement: TryNode, handler: ast.ExceptHandler, module: Module) -> Catch | None:
-    """What reaches a handler once the earlier ones had their turn; None where it is no database's."""
+    """What the earlier handlers leave for this one; None where it is nothing of a database."""
     for earlier in statement.handlers:
         if earlier is handler:
             break

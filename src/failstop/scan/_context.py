@@ -13,9 +13,10 @@ from pathlib import PurePosixPath
 
 from failstop.scan import _vocabulary as words
 from failstop.scan._catching import Catch, catch_of_types, reaching
-from failstop.scan._database import STRONG, Databases, Touch, statements_in, union
+from failstop.scan._database import Databases, Touch, union
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import Flow, Path
+from failstop.scan._kinds import STRONG
 from failstop.scan._model import (
     TRY,
     Block,
@@ -26,6 +27,7 @@ from failstop.scan._model import (
     dotted,
     last_part,
     own_expressions,
+    statements_in,
     strings_in,
 )
 from failstop.scan._vocabulary import Effect
@@ -33,11 +35,23 @@ from failstop.scan._vocabulary import Effect
 __all__ = ["Attempt", "Context"]
 
 _IDLE = Effect.CLOSE | Effect.ROLLBACK
+#: Context managers that commit when they are left well, by name, and by the kind that gives them.
+_ATOMIC = ("django.db.transaction.atomic", "django.db.transaction.atomic.__call__")
+_COMMITTING = (
+    "psycopg.connect",
+    "psycopg2.connect",
+    "sqlite3.connect",
+    "psycopg.AsyncConnection.connect",
+)
+_BEGINNINGS = ("begin", "transaction", "atomic", "start_transaction")
+_HOLDERS = ("engine", "session", "connection", "factory", "database", "guarded", "pool")
+_GIVEN = (("pool", "connection"), ("guarded", "session"))
+_VIEWS = ("View", "Resource", "Handler", "ViewSet", "MethodView", "Endpoint")
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A block that touches a database, and the handler (or `suppress`) that can take its failure."""
+    """A block that touches a database, and the handler (or `suppress`) that takes its failure."""
 
     context: Context
     function: Function
@@ -218,30 +232,11 @@ class Context:
                 first = next(iter(call.args), None) if call else None
                 is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
                 return str(first.value) if is_text and isinstance(first, ast.Constant) else ""
-            if name in (
-                "api_view",
-                "require_http_methods",
-                "require_GET",
-                "require_POST",
-                "action",
-                "csrf_exempt",
-                "login_required",
-                "view_config",
-            ):
+            if name in words.VIEW_DECORATORS:
                 return ""
-        if function.cls is not None and function.name in (
-            "get",
-            "post",
-            "put",
-            "patch",
-            "delete",
-            "list",
-            "retrieve",
-            "create",
-        ):
-            views = ("View", "Resource", "Handler", "ViewSet", "MethodView", "Endpoint")
-            if any(base.endswith(views) for base in function.cls.bases):
-                return ""
+        is_view = function.cls is not None and any(b.endswith(_VIEWS) for b in function.cls.bases)
+        if is_view and function.name in words.VIEW_METHODS:
+            return ""
         first_arg = next(iter(function.parameters()), None)
         if first_arg is not None and first_arg.arg == "request" and self.module.uses("django"):
             return ""
@@ -288,47 +283,27 @@ class Context:
 
     def commits_at_exit(self, node: ast.expr, function: Function) -> bool:
         """True for a context manager that commits when its block ends well."""
-        module, databases = self.module, self.databases
-        name = module.name_of(node.func if isinstance(node, ast.Call) else node)
-        if name in ("django.db.transaction.atomic", "django.db.transaction.atomic.__call__"):
-            return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            kind = databases.kind_of(node.func.value, function)
-            method = node.func.attr
-            if kind is not None and method in (
-                "begin",
-                "transaction",
-                "atomic",
-                "start_transaction",
-            ):
-                return kind.name in (
-                    "engine",
-                    "session",
-                    "connection",
-                    "factory",
-                    "database",
-                    "guarded",
-                    "pool",
-                )
-            if method == "connection" and kind is not None and kind.name == "pool":
-                return module.uses("psycopg_pool")
-            if kind is not None and kind.name == "guarded" and method == "session":
-                return True
-        if isinstance(node, ast.Call):
-            callee = module.callee(node, function)
-            if callee is not None:
-                return self._manager_commits(callee)
-            if name in (
-                "psycopg.connect",
-                "psycopg2.connect",
-                "sqlite3.connect",
-                "psycopg.AsyncConnection.connect",
-            ):
-                return True
-            return bool(words.TRANSACTION_GIVERS.match(last_part(name)))
-        kind = databases.kind_of(node, function)
-        in_process = module.uses("psycopg", "psycopg2", "sqlite3")
-        return kind is not None and kind.name == "connection" and in_process
+        if not isinstance(node, ast.Call):
+            return self.module.name_of(node) in _ATOMIC or self._leaves_by_commit(node, function)
+        name = self.module.name_of(node.func)
+        if name in _ATOMIC or name in _COMMITTING:
+            return not _is_autocommit(node)
+        if isinstance(node.func, ast.Attribute):
+            kind = self.databases.kind_of(node.func.value, function)
+            if kind is not None and node.func.attr in _BEGINNINGS:
+                return kind.name in _HOLDERS
+            if kind is not None and (kind.name, node.func.attr) in _GIVEN:
+                return kind.name == "guarded" or self.module.uses("psycopg_pool")
+        callee = self.module.callee(node, function)
+        if callee is not None:
+            return self._manager_commits(callee)
+        return bool(words.TRANSACTION_GIVERS.match(last_part(name)))
+
+    def _leaves_by_commit(self, node: ast.expr, function: Function) -> bool:
+        """True for a connection whose own `with` commits, as those of psycopg and sqlite3 do."""
+        kind = self.databases.kind_of(node, function)
+        commits = self.module.uses("psycopg", "psycopg2", "sqlite3")
+        return kind is not None and kind.name == "connection" and commits
 
     def _manager_commits(self, function: Function) -> bool:
         """True for a local generator context manager that commits after its yield."""
@@ -461,8 +436,8 @@ class Context:
         """A finding at a node of this module; in test code it is low."""
         if self.is_test:
             confidence = Confidence.LOW
-        start = line or getattr(node, "lineno", 1)
-        end = end_line or getattr(node, "end_lineno", start) or start
+        start = line or int(getattr(node, "lineno", 1))
+        end = end_line or int(getattr(node, "end_lineno", None) or start)
         function = self.module.owner.get(id(node))
         return Finding(
             self.name,
@@ -475,6 +450,13 @@ class Context:
             getattr(node, "col_offset", 0) + 1,
             function.qualname if function else "",
         )
+
+
+def _is_autocommit(call: ast.Call) -> bool:
+    return any(
+        k.arg == "autocommit" and isinstance(k.value, ast.Constant) and k.value.value is True
+        for k in call.keywords
+    )
 
 
 def _has_key(expression: ast.AST) -> bool:

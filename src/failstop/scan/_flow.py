@@ -9,8 +9,17 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from failstop.scan._database import Databases, statements_in
-from failstop.scan._model import TRY, Block, Function, Module, TryNode, dotted, last_part
+from failstop.scan._database import Databases
+from failstop.scan._model import (
+    TRY,
+    Block,
+    Function,
+    Module,
+    TryNode,
+    dotted,
+    last_part,
+    statements_in,
+)
 from failstop.scan._values import UNKNOWN, Reader, Value, status_of
 
 __all__ = ["Flow", "Path"]
@@ -46,7 +55,7 @@ class Flow:
         if handler.name:
             self.reader.error_names.add(handler.name)
         env = self.before(statement)
-        return self._close(self.run(handler.body, env), statement)
+        return self.close(self.run(handler.body, env), statement)
 
     def from_suppress(self, statement: ast.With | ast.AsyncWith) -> list[Path]:
         """The ways on from a `with suppress(...)` whose body failed."""
@@ -61,7 +70,7 @@ class Flow:
             self._assign(node, env)
         return env
 
-    def _close(self, paths: list[Path], statement: ast.stmt) -> list[Path]:
+    def close(self, paths: list[Path], statement: ast.stmt) -> list[Path]:
         """Lead the paths that fall off a block on through what follows it."""
         closed: list[Path] = []
         for path in paths:
@@ -320,9 +329,8 @@ def is_endless(loop: ast.stmt) -> bool:
 def always_raises(function: Function, depth: int = 3) -> bool:
     """True for a helper that never returns: its annotation says so, or its last statement."""
     node = function.node
-    if node is not None and node.returns is not None:
-        if last_part(dotted(node.returns)) in ("NoReturn", "Never"):
-            return True
+    if node is not None and last_part(dotted(node.returns)) in ("NoReturn", "Never"):
+        return True
     if function.returns or not function.body:
         return False
     last = function.body[-1]

@@ -23,6 +23,7 @@ __all__ = [
     "dotted",
     "last_part",
     "own_expressions",
+    "statements_in",
     "strings_in",
     "walk_expression",
 ]
@@ -326,9 +327,19 @@ def child_blocks(node: ast.AST) -> Iterator[tuple[str, Block, ast.ExceptHandler 
             yield "case", case.body, None
 
 
+def statements_in(block: Block) -> Iterator[ast.stmt]:
+    """Every statement of a block and of the blocks in it, source order."""
+    stack: list[ast.stmt] = list(reversed(block))
+    while stack:
+        statement = stack.pop()
+        yield statement
+        inner = [child for _, below, _ in child_blocks(statement) for child in below]
+        stack.extend(reversed(inner))
+
+
 def own_expressions(node: ast.stmt) -> Iterator[ast.AST]:
     """The expressions of a statement itself, not of the statements in it."""
-    if isinstance(node, _SCOPES) or isinstance(node, (ast.Try, ast.TryStar)):
+    if isinstance(node, (*_SCOPES, *TRY)):
         return
     if isinstance(node, (ast.If, ast.While)):
         yield node.test

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from failstop.scan import _vocabulary as words
 from failstop.scan._model import Function, Module, dotted, last_part, strings_in, walk_expression
 
-__all__ = ["DATA", "Reader", "Value"]
+__all__ = ["DATA", "Reader", "Value", "is_exit_code", "status_of"]
 
 #: Sorts that answer as if the database had spoken.
 DATA = frozenset({"empty", "none", "false", "true", "literal", "invented", "kept", "fact", "mixed"})
@@ -184,7 +184,7 @@ class Reader:
             return Value("kept", node)
         if last.isupper() and "." not in name:
             return self._constant(last, node)
-        return self._store_of_module(name, node)
+        return self.store_of_module(name, node)
 
     def _constant(self, name: str, node: ast.AST) -> Value:
         for assign in self.module.top.assigns:
@@ -194,7 +194,7 @@ class Reader:
                 return Value(found.sort if found.is_data else "unknown", node)
         return Value("unknown", node)
 
-    def _store_of_module(self, name: str, node: ast.AST) -> Value:
+    def store_of_module(self, name: str, node: ast.AST) -> Value:
         """A module-level dict or list is data kept in memory."""
         for assign in self.module.top.assigns if "." not in name else ():
             targets = assign.targets if isinstance(assign, ast.Assign) else [assign.target]
@@ -520,6 +520,18 @@ class Reader:
         if isinstance(test.ops[0], (ast.Is, ast.Eq)):
             return same
         return not same if isinstance(test.ops[0], (ast.IsNot, ast.NotEq)) else None
+
+
+def is_exit_code(function: Function, value: Value) -> bool:
+    """True for the 1 of a function that answers 0 and 1 to its shell: that reports."""
+    node = value.node
+    if not isinstance(node, ast.Constant) or type(node.value) is not int or node.value <= 0:
+        return False
+    given = [each.value for each in function.returns]
+    codes = [g.value for g in given if isinstance(g, ast.Constant) and type(g.value) is int]
+    return 0 in codes and all(
+        not isinstance(g, (ast.Dict, ast.List, ast.Tuple, ast.JoinedStr)) for g in given
+    )
 
 
 def status_of(node: ast.expr) -> int | None:

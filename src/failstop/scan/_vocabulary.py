@@ -39,7 +39,8 @@ DATABASE_PACKAGES = frozenset(
     "aiosqlite MySQLdb pymysql mysql aiomysql asyncmy mariadb peewee playhouse pony tortoise "
     "databases django cx_Oracle oracledb pyodbc pymssql pg8000 records dataset ormar gino "
     "pymongo motor mongoengine beanie duckdb apsw rest_framework supabase flask_mysqldb "
-    "flask_pymongo snowflake clickhouse_driver peewee_async piccolo edgedb flaskext failstop".split()
+    "flask_pymongo snowflake clickhouse_driver peewee_async piccolo edgedb flaskext "
+    "failstop".split()
 )
 #: Packages whose modules may hold connections and sessions of other sorts.
 ACTIVE_RECORDS = frozenset("django rest_framework tortoise failstop records".split())
@@ -462,8 +463,8 @@ REPORTING = re.compile(
     re.IGNORECASE,
 )
 ERROR_KEYS = frozenset(
-    "error errors exception err error_message errormessage errmsg error_msg reason failure traceback "
-    "error_code errorcode error_type fault".split()
+    "error errors exception err error_message errormessage errmsg error_msg reason failure "
+    "traceback error_code errorcode error_type fault".split()
 )
 ERROR_TEXT = re.compile(
     r"(error|fail|unavailab|exception|unable|could not|couldn't|cannot|can't|down|offline|"
@@ -544,6 +545,12 @@ ROUTE_METHODS = frozenset(
     "route get post put patch delete websocket api_route head options".split()
 )
 
+VIEW_DECORATORS = frozenset(
+    "api_view require_http_methods require_GET require_POST action csrf_exempt login_required "
+    "view_config".split()
+)
+VIEW_METHODS = frozenset("get post put patch delete list retrieve create".split())
+
 #: Effects outside the database.
 EFFECT_CALLS = re.compile(
     r"^(requests|httpx)\.(post|put|patch|delete|request)$|^urllib\.request\.urlopen$|"
@@ -598,6 +605,13 @@ ENVIRONMENT_NAME = re.compile(
     r"is_dev|is_development|dev_mode|demo_mode|mock_mode|use_mock\w*|use_fake\w*|"
     r"mock_data|development|is_test|is_local|app_mode|run_mode|is_demo|use_demo\w*|use_sample\w*|"
     r"simulation_mode|is_production|is_prod|demo)(_|$)",
+    re.IGNORECASE,
+)
+#: Names that are true or false by the environment.
+ENVIRONMENT_FLAG = re.compile(
+    r"(^|_)(is_(dev|development|debug|local|test|testing|demo|prod|production|sandbox)|debug|testing|"
+    r"demo|demo_mode|demo_enabled|dev_mode|mock|mock_\w+|use_(mock|fake|sample|demo|simulat)\w*|"
+    r"fake_\w+|sample_data|simulation_mode)$",
     re.IGNORECASE,
 )
 ENVIRONMENT_VALUE = re.compile(

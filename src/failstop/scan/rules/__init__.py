@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from failstop.scan._context import Context
 from failstop.scan._finding import Finding
 from failstop.scan.rules import (
-    answered_with_data,
     another_store,
+    answered_with_data,
     critical_swallowed,
     effect_in_transaction,
     fallback_by_environment,

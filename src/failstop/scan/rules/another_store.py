@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from failstop.scan import _vocabulary as words
 from failstop.scan._context import Attempt, Context
-from failstop.scan._database import STRONG, statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import Function, calls_in, dotted, last_part, strings_in
+from failstop.scan._kinds import STRONG
+from failstop.scan._model import Function, calls_in, dotted, last_part, statements_in, strings_in
 from failstop.scan._values import Reader, Value
 
 _SERVER = re.compile(
@@ -53,9 +53,9 @@ def _swap(context: Context, attempt: Attempt) -> tuple[str, Confidence] | None:
     """What a handler puts in the database's place."""
     reader = Reader(context.module, attempt.function)
     for statement in statements_in(attempt.answer):
-        if isinstance(statement, ast.Return) and statement.value is not None:
-            if reader.read(statement.value, {}).sort == "store":
-                return "returns another store", Confidence.HIGH
+        given = statement.value if isinstance(statement, ast.Return) else None
+        if given is not None and reader.read(given, {}).sort == "store":
+            return "returns another store", Confidence.HIGH
         if not isinstance(statement, ast.Assign):
             continue
         value = reader.read(statement.value, {})
@@ -105,7 +105,7 @@ def _is_memory(context: Context, function: Function, owner: str) -> bool:
         return False
     if re.search(r"memory|fallback|in_mem|local_|mock|offline|buffer|pending", last):
         return True
-    value = Reader(context.module, function)._store_of_module(owner, ast.Name(owner))
+    value = Reader(context.module, function).store_of_module(owner, ast.Name(owner))
     return value.sort == "kept"
 
 

@@ -21,8 +21,8 @@ def find(context: Context) -> Iterator[Finding]:
             "FS002",
             attempt.handler or attempt.statement,
             confidence,
-            f"{attempt.catch.text} takes the CriticalError of {attempt.flow_to('')[0]} and does not "
-            "raise it again",
+            f"{attempt.catch.text} takes the CriticalError of {attempt.flow_to('')[0]} and does "
+            "not raise it again",
             flow=attempt.flow_to("goes on"),
             line=attempt.line,
             end_line=attempt.end_line,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from failstop.scan import _vocabulary as words
 from failstop.scan._context import Context, confidence_of, show
-from failstop.scan._database import Touch, statements_in
+from failstop.scan._database import Touch
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import TRY, Function, dotted, last_part
+from failstop.scan._model import TRY, Function, dotted, last_part, statements_in
 from failstop.scan._vocabulary import Effect
 
 
@@ -61,8 +61,7 @@ def _judge(
         where = over or function.node
         if where is None:
             return None
-        inside = list(context.databases.within(where.body, function))
-        writes = [t for t in inside if t.effect & (Effect.WRITE | Effect.UPSERT)]
+        writes = list(_writes_with(context, function, where, statement))
         if not writes and not atomic:
             return None
         best = max((t.strength for t in writes), default=3)
@@ -73,6 +72,29 @@ def _judge(
         return None
     strength = max(t.strength for t in before)
     return _finding(context, call, sureness, confidence_of(strength), commit)
+
+
+def _writes_with(
+    context: Context, function: Function, where: ast.stmt, effect: ast.stmt
+) -> Iterator[Touch]:
+    """The writes of a block's own transaction that can run together with the effect."""
+    for statement in statements_in(getattr(where, "body", [])):
+        for touch in context.databases.touches_of(statement, function):
+            if not touch.effect & (Effect.WRITE | Effect.UPSERT):
+                continue
+            own = context.transaction_over(statement)
+            if (own is None or own is where) and not _exclusive(context, statement, effect):
+                yield touch
+
+
+def _exclusive(context: Context, first: ast.stmt, second: ast.stmt) -> bool:
+    """True where a branch lets only one of two statements run."""
+    blocks = {id(parent): id(place.block) for parent, place in context.module.ancestors(first)}
+    return any(
+        blocks.get(id(parent), id(place.block)) != id(place.block)
+        for parent, place in context.module.ancestors(second)
+        if isinstance(parent, (ast.If, ast.Match))
+    )
 
 
 def _finding(

@@ -10,6 +10,7 @@ from failstop.scan._context import Context
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import Flow, Path
 from failstop.scan._model import Function, dotted, last_part, strings_in
+from failstop.scan._values import is_exit_code
 
 _FAKE = ("invented", "store", "kept")
 
@@ -52,20 +53,20 @@ def _condition(context: Context, function: Function, statement: ast.If) -> Findi
 
 
 def _judge(context: Context, function: Function, path: Path, name: str) -> Confidence | None:
-    if path.end != "return" or path.node is None:
+    if path.end != "return" or path.node is None or is_exit_code(function, path.value):
         return None
     sort = path.value.sort
     answers = context.route_of(function) is not None or any(
         True for _ in context.databases.within(function.body, function)
     )
-    named = any(word in name.lower() for word in ("mock", "fake", "demo", "sample", "simulat"))
+    named = any(word in name.lower() for word in ("mock", "fake", "sample"))
     if sort in _FAKE:
         return Confidence.HIGH if answers or named or sort == "store" else Confidence.MEDIUM
-    if sort in ("literal", "empty", "true") and answers and not named:
-        return Confidence.HIGH if _is_rows(path) else Confidence.MEDIUM
-    if sort in ("literal", "empty") and named:
-        return Confidence.HIGH if answers else Confidence.MEDIUM
-    return None
+    if sort not in ("literal", "empty", "true"):
+        return None
+    if answers:
+        return Confidence.HIGH if named or _is_rows(path) else Confidence.MEDIUM
+    return Confidence.MEDIUM if named and sort != "true" else None
 
 
 def _is_rows(path: Path) -> bool:
@@ -84,28 +85,11 @@ def _asked(test: ast.expr) -> str:
         elif isinstance(node, (ast.Name, ast.Attribute)):
             name = dotted(node)
             last = last_part(name)
-            flagged = any(
-                t in last.lower()
-                for t in (
-                    "mock",
-                    "fake",
-                    "demo",
-                    "debug",
-                    "testing",
-                    "is_dev",
-                    "is_prod",
-                    "sample",
-                    "is_test",
-                    "is_local",
-                    "simulation_mode",
-                )
-            )
-            if name and flagged and words.ENVIRONMENT_NAME.search(last):
+            if name and words.ENVIRONMENT_FLAG.search(last):
                 return name
-        elif isinstance(node, (ast.Call, ast.Subscript)) and (name := _lookup(node)):
-            if any(
-                t in name.lower() for t in ("mock", "fake", "demo", "debug", "testing", "sample")
-            ):
+        elif isinstance(node, (ast.Call, ast.Subscript)):
+            name = _lookup(node)
+            if name and words.ENVIRONMENT_FLAG.search(name):
                 return name
     return ""
 

@@ -161,7 +161,7 @@ def _claims_database(function: Function) -> bool:
             if isinstance(each, ast.Dict):
                 for key, value in zip(each.keys, each.values, strict=True):
                     text = key.value if isinstance(key, ast.Constant) else ""
-                    said = " ".join(strings_in(value)) if value else ""
+                    said = " ".join(strings_in(value))
                     good = words.SUCCESS_TEXT.match(said) or (
                         isinstance(value, ast.Constant) and value.value is True
                     )

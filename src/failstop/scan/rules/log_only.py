@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from failstop.scan import _vocabulary as words
 from failstop.scan._context import Attempt, Context, confidence_of
-from failstop.scan._database import statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import calls_in, dotted, last_part
-from failstop.scan.rules.answered_with_data import answers_data
+from failstop.scan._model import calls_in, dotted, last_part, statements_in
 from failstop.scan._vocabulary import Effect
+from failstop.scan.rules._answers import answers_data
 
 _LOSS = Effect.WRITE | Effect.COMMIT | Effect.SCHEMA | Effect.UPSERT
 _HOUSEKEEPING = re.compile(

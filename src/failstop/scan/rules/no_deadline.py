@@ -34,8 +34,17 @@ _MAKERS: dict[str, tuple[str, ...]] = {
 _SERVER = re.compile(r"postgres|mysql|mariadb|oracle|mssql|cockroach", re.IGNORECASE)
 _SQLITE = re.compile(r"^sqlite|:memory:", re.IGNORECASE)
 _TIMEOUTS = frozenset(
-    "timeout command_timeout connect_timeout connection_timeout read_timeout write_timeout "
-    "statement_timeout options login_timeout".split()
+    (
+        "timeout",
+        "command_timeout",
+        "connect_timeout",
+        "connection_timeout",
+        "read_timeout",
+        "write_timeout",
+        "statement_timeout",
+        "options",
+        "login_timeout",
+    )
 )
 
 
@@ -236,9 +245,9 @@ def _flask(context: Context) -> Iterator[Finding]:
     """Flask-SQLAlchemy: a URI without SQLALCHEMY_ENGINE_OPTIONS."""
     module = context.module
     source = module.source
-    if "SQLALCHEMY_ENGINE_OPTIONS" in source or "engine_options" in source:
-        if words.DEADLINES.search(source):
-            return
+    has_options = "SQLALCHEMY_ENGINE_OPTIONS" in source or "engine_options" in source
+    if has_options and words.DEADLINES.search(source):
+        return
     if "SQLALCHEMY_DATABASE_URI" not in source or _sets_elsewhere(context):
         return
     uri = _uri(context)

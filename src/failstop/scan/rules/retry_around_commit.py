@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from failstop.scan import _vocabulary as words
 from failstop.scan._catching import catch_of
 from failstop.scan._context import Context, confidence_of
-from failstop.scan._database import Touch, statements_in
+from failstop.scan._database import Touch
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import is_endless
 from failstop.scan._model import (
     TRY,
     Function,
     TryNode,
+    calls_in,
     dotted,
     last_part,
+    statements_in,
     strings_in,
     walk_expression,
 )
@@ -190,7 +192,7 @@ def _goes_again(context: Context, statement: TryNode) -> bool:
         lasts = {last_part(name) for name in catch.names}
         if not catch.is_database or (lasts and lasts <= words.ROLLED_BACK_ERRORS):
             continue
-        if _asks_proof(handler):
+        if _asks_proof(context, handler):
             continue
         if isinstance(handler.body[-1], (ast.Raise, ast.Return, ast.Break)):
             continue
@@ -198,7 +200,7 @@ def _goes_again(context: Context, statement: TryNode) -> bool:
     return False
 
 
-def _asks_proof(handler: ast.ExceptHandler) -> bool:
+def _asks_proof(context: Context, handler: ast.ExceptHandler) -> bool:
     """True where the handler looks at the SQLSTATE or class and raises all else."""
     raises = any(isinstance(s, ast.Raise) for s in statements_in(handler.body))
     if not raises:
@@ -210,8 +212,28 @@ def _asks_proof(handler: ast.ExceptHandler) -> bool:
                 return True
             if any(t in name.lower() for t in ("serializ", "deadlock", "is_retryable_tx")):
                 return True
-        if any(proof in text.lower() for text in strings_in(statement) for proof in _PROOFS):
+        if _names_proof(statement) or _asks_helper(context, statement):
             return True
+    return False
+
+
+def _names_proof(node: ast.AST) -> bool:
+    return any(proof in text.lower() for text in strings_in(node) for proof in _PROOFS)
+
+
+def _asks_helper(context: Context, statement: ast.stmt) -> bool:
+    """True where a condition asks a function of this module that knows the SQLSTATEs."""
+    if not isinstance(statement, ast.If):
+        return False
+    for call in calls_in(statement.test):
+        callee = context.module.by_name.get(dotted(call.func))
+        for inner in statements_in(callee.body) if callee else ():
+            names = {dotted(n) for n in ast.walk(inner) if isinstance(n, (ast.Name, ast.Attribute))}
+            if _names_proof(inner) or any(
+                last_part(n) in ("sqlstate", "pgcode") or last_part(n) in words.ROLLED_BACK_ERRORS
+                for n in names
+            ):
+                return True
     return False
 
 

@@ -9,9 +9,17 @@ from collections.abc import Iterator
 from failstop.scan import _vocabulary as words
 from failstop.scan._catching import catch_of
 from failstop.scan._context import Context
-from failstop.scan._database import sql_text, statements_in
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import Function, TryNode, calls_in, dotted, last_part, strings_in
+from failstop.scan._model import (
+    Function,
+    TryNode,
+    calls_in,
+    dotted,
+    last_part,
+    statements_in,
+    strings_in,
+)
+from failstop.scan._statements import sql_text
 from failstop.scan._vocabulary import Effect
 
 _MARK = re.compile(
@@ -44,23 +52,35 @@ def find(context: Context) -> Iterator[Finding]:
                     continue
                 mark = _mark(handler)
                 if mark:
-                    yield _finding(context, handler, source, mark)
+                    yield _finding(context, function, handler, source, mark)
 
 
 def _finding(
-    context: Context, handler: ast.ExceptHandler, source: tuple[str, bool], mark: str
+    context: Context,
+    function: Function,
+    handler: ast.ExceptHandler,
+    source: tuple[str, bool],
+    mark: str,
 ) -> Finding:
     said, sure = source
-    sure = sure and bool(words.BUSINESS.search(f"{mark} {said}"))
+    owner = function.cls.name.lower() if function.cls else ""
+    is_business = bool(words.BUSINESS.search(f"{mark} {said} {owner} {function.name}".lower()))
     return context.finding(
         "FS012",
         handler,
-        Confidence.HIGH if sure else Confidence.MEDIUM,
+        _sureness(sure, is_business),
         f"the outcome of {said} is unknown here, and the handler writes {mark}",
         flow=(said, f"except (line {handler.lineno})", mark),
         line=handler.lineno,
         end_line=handler.end_lineno,
     )
+
+
+def _sureness(sure: bool, is_business: bool) -> Confidence:
+    """High where the work is surely a commit or a venue's, low where no business is named."""
+    if not is_business:
+        return Confidence.LOW
+    return Confidence.HIGH if sure else Confidence.MEDIUM
 
 
 def _unknown_work(

@@ -6,9 +6,9 @@ import ast
 from collections.abc import Iterator
 
 from failstop.scan._context import Attempt, Context, confidence_of
-from failstop.scan._database import Touch, statements_in
+from failstop.scan._database import Touch
 from failstop.scan._finding import Confidence, Finding
-from failstop.scan._model import Function, dotted, last_part
+from failstop.scan._model import Function, dotted, last_part, statements_in
 from failstop.scan._vocabulary import Effect
 
 _STATEMENT = Effect.READ | Effect.WRITE | Effect.SCHEMA
@@ -53,16 +53,8 @@ def _commit_after(context: Context, attempt: Attempt) -> tuple[int, Confidence] 
     if rolled:
         return (found, Confidence.MEDIUM) if _in_loop(context, attempt) else None
     if context.databases.embedded:
-        confidence = (
-            Confidence.LOW
-            if _is_schema(statements)
-            else min(confidence, Confidence.MEDIUM, key=lambda c: c.rank)
-        )
+        return found, Confidence.LOW
     return found, confidence
-
-
-def _is_schema(touches: list[Touch]) -> bool:
-    return all(t.effect & Effect.SCHEMA for t in touches)
 
 
 def _has_savepoint(context: Context, attempt: Attempt) -> bool:
@@ -85,7 +77,7 @@ def _has_savepoint(context: Context, attempt: Attempt) -> bool:
 
 
 def _connects_again(context: Context, attempt: Attempt) -> bool:
-    """True where the handler makes a new connection: the failed transaction is gone with the old."""
+    """True where the handler makes a new connection: the failed transaction is gone."""
     return any(
         "connect" in (last_part(dotted(call.func)) or getattr(call.func, "attr", ""))
         for statement in statements_in(attempt.answer)
@@ -133,8 +125,9 @@ def _own_commit(context: Context, attempt: Attempt) -> int | None:
 def _block_commit(context: Context, attempt: Attempt) -> int | None:
     """The end of a surrounding `with` or decorated function that commits."""
     for parent, place in context.module.ancestors(attempt.statement):
-        is_block = place.part == "body" and isinstance(parent, (ast.With, ast.AsyncWith))
-        if is_block and any(_is_savepoint(item.context_expr) for item in parent.items):
+        if place.part != "body" or not isinstance(parent, (ast.With, ast.AsyncWith)):
+            continue
+        if any(_is_savepoint(item.context_expr) for item in parent.items):
             return None
     over = context.transaction_over(attempt.statement)
     if over is not None:
