@@ -26,7 +26,9 @@ __all__ = ["ACT_NAMES", "Tell", "run_drill"]
 Tell = Callable[[Moment], None]
 
 LIMIT = 20.0
-"""Seconds within which the API must start, trip, and recover."""
+"""Seconds within which the API must trip, and recover."""
+START = 60.0
+"""Seconds within which it must serve."""
 ACT_NAMES = [act.name for act in ACTS]
 WARM = 80
 """Orders that are accepted before each act and after the last one."""
@@ -41,7 +43,7 @@ def run_drill(
         tell: hears of every moment, when it comes.
         acts: the names of the faults, in their order; every one where none is given.
         api: the module that is the API, run as a program.
-        limit: seconds within which the API must start, trip, and recover.
+        limit: seconds within which the API must trip, and recover.
 
     Raises:
         ConfigurationError: a name is no fault's.
@@ -118,14 +120,16 @@ class _Api:
             and all(each.get(name) == value for name, value in facts.items())
         ]
 
-    async def wait_for(self, what: str, since: float, **facts: str) -> dict[str, Any] | None:
+    async def wait_for(
+        self, what: str, since: float, *, within: float | None = None, **facts: str
+    ) -> dict[str, Any] | None:
         """Return the first thing it says of `what`, None where it does not in time, or ended."""
 
         def is_settled() -> bool:
             return self._is_over or bool(self.said(what, since, **facts))
 
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limit), self._changed:
+            async with asyncio.timeout(within or self._limit), self._changed:
                 await self._changed.wait_for(is_settled)
         return next(iter(self.said(what, since, **facts)), None)
 
@@ -141,7 +145,7 @@ class _Conductor:
     async def run(self, acts: Sequence[Act]) -> DrillReport:
         url = self._stage.url.render_as_string(hide_password=False)
         async with _Api.start(self._api, url, self._limit) as api:
-            heard = await api.wait_for("listening", 0.0)
+            heard = await api.wait_for("listening", 0.0, within=START)
             if heard is None:
                 raise RuntimeError("the API of the drill did not start")
             traffic = Traffic(f"http://127.0.0.1:{heard['port']}")
