@@ -63,6 +63,14 @@ def test_it_stays_known_from_another_directory_and_by_another_path(
     assert main(["app.py", "--baseline", "../known.json"]) == 0
 
 
+def test_it_stays_known_through_a_link_to_the_tree(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(tree)
+    assert check(str(link / "src")) == 0
+
+
 def test_a_second_one_of_the_same_shape_is_new(tree: Path) -> None:
     twice = FALLBACK + FALLBACK.partition("\n\n\n")[2].replace("trades", "orders")
     (tree / "src" / "app.py").write_text(twice)
@@ -91,11 +99,18 @@ def test_the_project_may_name_its_baseline(tree: Path) -> None:
 
 
 def test_it_is_sorted_and_holds_no_line_number(tree: Path) -> None:
-    (tree / "src" / "a.py").write_text(FALLBACK)
+    engine = 'from sqlalchemy import create_engine\n\nengine = create_engine("postgresql://h/d")\n'
+    (tree / "src" / "a.py").write_text(engine + FALLBACK)
     main(["src", "--write-baseline", "known.json"])
-    read = json.loads((tree / "known.json").read_text())
-    assert [each["path"] for each in read["findings"]] == ["src/a.py", "src/app.py"]
-    assert set(read["findings"][0]) == {"path", "rule", "fingerprint"}
+    entries = json.loads((tree / "known.json").read_text())["findings"]
+    rows = [(each["path"], each["rule"], each["fingerprint"]) for each in entries]
+    assert [row[:2] for row in rows] == [
+        ("src/a.py", "FS001"),
+        ("src/a.py", "FS009"),
+        ("src/app.py", "FS001"),
+    ]
+    assert rows == sorted(rows)
+    assert set(entries[0]) == {"path", "rule", "fingerprint"}
 
 
 @pytest.mark.parametrize(

@@ -137,13 +137,14 @@ def test_a_damaged_cache_is_worked_out_again(tree: Path, reads: list[str], damag
     assert reads == ["app.py", "app.py"]
 
 
-def test_a_file_that_is_gone_does_not_spoil_what_others_know(tree: Path, reads: list[str]) -> None:
-    (tree / "code" / "gone.py").write_text(FALLBACK + "\n")
+def test_a_scan_of_a_part_keeps_what_is_known_of_the_rest(tree: Path, reads: list[str]) -> None:
     scan(tree)
-    (tree / "code" / "gone.py").unlink()
-    (tree / "code" / "new.py").write_text("x = 1\n")
+    (tree / "part").mkdir()
+    (tree / "part" / "new.py").write_text(FALLBACK + "\n")
+    scan(tree, "part")
     scan(tree)
-    assert sorted(reads) == ["app.py", "gone.py"]
+    scan(tree, "part")
+    assert reads == ["app.py", "new.py"]
 
 
 def test_no_partial_file_is_left(tree: Path) -> None:

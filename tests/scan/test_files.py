@@ -24,8 +24,9 @@ def make(tree: Path, *paths: str) -> None:
 
 
 def test_python_files_below_a_directory_are_found_in_order(tmp_path: Path) -> None:
-    make(tmp_path, "b.py", "a.pyw", "pkg/z.py", "pkg/data.json", "README.md", "script")
-    assert names(tmp_path) == ["a.pyw", "b.py", "pkg/z.py"]
+    folders = [f"{letter}/x.py" for letter in "hcfagdbe"]
+    make(tmp_path, "b.py", "a.pyw", "pkg/data.json", "README.md", "script", *folders)
+    assert names(tmp_path) == ["a.pyw", "b.py", *sorted(folders)]
 
 
 def test_a_file_that_is_named_is_read_whatever_its_suffix(tmp_path: Path) -> None:

@@ -223,6 +223,16 @@ def test_a_sqlite_default_is_taken_away(file: Path, read: str, mended: str) -> N
     assert file.read_text() == text.replace(read, mended)
 
 
+def test_a_default_that_is_no_database_stays(file: Path) -> None:
+    text = DEFAULT.replace("DATABASE_URL = ", "SIZE, DATABASE_URL = os.getenv('SIZE', '5'), ", 1)
+    file.write_text(text)
+    assert main(["app.py", "--fix"]) == 0
+    mended = text.replace(
+        'os.environ.get("DATABASE_URL", "sqlite:///local.db")', 'os.environ["DATABASE_URL"]'
+    )
+    assert file.read_text() == mended != text
+
+
 def test_another_default_is_left_alone(file: Path) -> None:
     text = DEFAULT.replace('"sqlite:///local.db"', "FALLBACK").replace(
         "DATABASE_URL =", 'FALLBACK = "sqlite:///local.db"\nDATABASE_URL =', 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from pathlib import Path
 
 from failstop.errors import ConfigurationError
@@ -41,22 +40,16 @@ def unknown_to(file: Path, findings: list[Finding]) -> tuple[list[Finding], int]
     Raises:
         ConfigurationError: the file is missing or is no baseline.
     """
-    left = _read(file)
-    fresh: list[Finding] = []
-    for each in findings:
-        key = _key(each, file)
-        if left[key] > 0:
-            left[key] -= 1
-        else:
-            fresh.append(each)
+    known = _read(file)
+    fresh = [each for each in findings if _key(each, file) not in known]
     return fresh, len(findings) - len(fresh)
 
 
-def _read(file: Path) -> Counter[_Key]:
+def _read(file: Path) -> set[_Key]:
     try:
         read = json.loads(file.read_text("utf-8"))
         version = read["version"]
-        known = Counter((e["path"], e["rule"], e["fingerprint"]) for e in read["findings"])
+        known = {(e["path"], e["rule"], e["fingerprint"]) for e in read["findings"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{file} is no baseline; write it with --write-baseline"

@@ -117,9 +117,9 @@ class _Places:
 def _swallows_guarded(attempt: Attempt) -> bool:
     """True for a broad handler around calls that are guarded, all of them, that keeps the error."""
     handler, module = attempt.handler, attempt.context.module
-    if handler is None or not isinstance(attempt.statement, ast.Try) or attempt.is_cleanup:
+    if handler is None or attempt.is_cleanup or module.uses(*_DRIVERS):
         return False
-    if catch_of(handler, module).reach != "broad" or module.uses(*_DRIVERS):
+    if catch_of(handler, module).reach != "broad":
         return False
     return any(touch.kind == "guarded" for touch in attempt.touches)
 
@@ -175,7 +175,7 @@ class _Editor(cst.CSTTransformer):
         return int(self.get_metadata(PositionProvider, node).start.line)
 
     def leave_Try(self, original_node: cst.Try, updated_node: cst.Try) -> cst.Try:  # noqa: N802 - libcst
-        """Put `except CriticalError: raise` before the chosen handlers."""
+        """Put `except CriticalError: raise` before the chosen handlers; `except*` is no `Try`."""
         handlers: list[cst.ExceptHandler] = []
         for was, now in zip(original_node.handlers, updated_node.handlers, strict=True):
             if self._line(was) in self.places.handlers:
