@@ -97,3 +97,10 @@ def chaos(session: nox.Session) -> None:
     """The long tests: those marked `chaos`, which the other sessions leave out."""
     install(session, "test")
     session.run("pytest", "-q", "-m", "chaos", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """The ratios of DESIGN section 10, in one run; `-- --fast` for a first look."""
+    install(session, "test", "bench")
+    session.run("python", "benchmarks/compare.py", *session.posargs)

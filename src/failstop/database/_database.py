@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import sqlalchemy
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.orm import Session
 
 from failstop._failsafe import FailSafe
 from failstop.database import schema
@@ -22,6 +21,9 @@ from failstop.diagnosis import Diagnoser, Phase, to_error
 from failstop.errors import ConfigurationError, CriticalError, Outcome
 from failstop.events import Incident
 from failstop.recovery import require_seconds
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 __all__ = [
     "READ_ONLY",
@@ -254,6 +256,8 @@ class Database(GuardedDatabase):
 
         Objects stay readable after the block: they are not expired at the commit.
         """
+        from sqlalchemy.orm import Session  # as long to load as all the rest of the face
+
         with (
             self.transaction(isolation_level=isolation_level, deadline=deadline) as connection,
             Session(connection, expire_on_commit=False) as session,
