@@ -1,0 +1,266 @@
+"""The monitor: rounds in every state, one that hangs or cannot be made is a failure."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from failstop import FailSafe
+from failstop._latch import State
+from failstop._watchdog import Watchdog
+from failstop.errors import ConfigurationError, CriticalError, DatabaseUnavailableError
+from failstop.events import Incident
+from failstop.recovery import Check, Monitor, Recovery, require_seconds
+from failstop.recovery._monitor import Round, make_round, user_check
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+    limit = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.002)
+
+
+class Bench:
+    """A monitor on its own, whose rounds the test holds."""
+
+    def __init__(self, *, interval: float = 60.0, patience: float = 60.0) -> None:
+        self.watchdog = Watchdog()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.failure: Exception | None = None
+        self.began: list[bool] = []
+        self.hung = 0
+        self.monitor = Monitor(self.step, interval, patience, self.count_hung, self.watchdog)
+
+    def step(self, is_full: bool) -> Round:
+        self.began.append(is_full)
+        number = len(self.began)
+        assert self.gate.wait(20)
+        if self.failure is not None:
+            raise self.failure
+        return Round(number, (), None, time.monotonic(), datetime.now(UTC))
+
+    def count_hung(self) -> None:
+        self.hung += 1
+
+
+@pytest.fixture
+def bench() -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**settings: float) -> Bench:
+        made.append(Bench(**settings))
+        made[-1].monitor.start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.gate.set()
+        each.monitor.close(10)
+        each.watchdog.close(10)
+
+
+def test_rounds_are_made_every_interval(bench: Callable[..., Bench]) -> None:
+    made = bench(interval=0.01)
+    wait_until(lambda: len(made.began) > 5)
+    assert set(made.began) == {False}
+
+
+def test_a_round_that_is_asked_for_is_full_and_begins_after_the_asking(
+    bench: Callable[..., Bench],
+) -> None:
+    made = bench()
+    made.gate.clear()
+    first: list[Round | None] = []
+    asking = threading.Thread(target=lambda: first.append(made.monitor.round_now(20)))
+    asking.start()
+    wait_until(lambda: len(made.began) == 1)
+    second: list[Round | None] = []
+    later = threading.Thread(target=lambda: second.append(made.monitor.round_now(20)))
+    later.start()
+    made.gate.set()
+    asking.join(20)
+    later.join(20)
+    assert first[0] is not None
+    assert second[0] is not None
+    assert second[0].revision == 2, "a round that was under way does not answer a later question"
+    assert made.began == [True, True]
+
+
+def test_asking_from_within_a_round_does_not_wait_for_itself() -> None:
+    answers: list[Round | None] = []
+    watchdog = Watchdog()
+
+    def step(is_full: bool) -> Round:
+        answers.append(monitor.round_now(20))
+        return make_round([], 0)
+
+    monitor = Monitor(step, 60.0, 60.0, lambda: None, watchdog)
+    monitor.start()
+    assert monitor.round_now(20) is not None
+    assert answers == [None]
+    monitor.close(10)
+    watchdog.close(10)
+
+
+def test_an_answer_that_does_not_come_in_time_is_none(bench: Callable[..., Bench]) -> None:
+    made = bench()
+    made.gate.clear()
+    assert made.monitor.round_now(0.05) is None
+
+
+def test_a_round_that_hangs_is_told_once(bench: Callable[..., Bench]) -> None:
+    made = bench(interval=0.005, patience=0.05)
+    made.gate.clear()
+    wait_until(lambda: made.hung == 1)
+    made.gate.set()
+    rounds = len(made.began)
+    wait_until(lambda: len(made.began) > rounds + 3)
+    assert made.hung == 1
+
+
+def test_a_round_that_ends_in_time_is_not_told(bench: Callable[..., Bench]) -> None:
+    made = bench(interval=0.005, patience=30.0)
+    wait_until(lambda: len(made.began) > 10)
+    assert made.hung == 0
+
+
+def test_a_round_that_cannot_be_made_is_told_and_the_next_one_comes(
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = bench(interval=0.005)
+    made.failure = RuntimeError("no more threads")
+    wait_until(lambda: made.hung >= 2)
+    assert made.monitor.round_now(10) is None
+    made.failure = None
+    assert made.monitor.round_now(10) is not None
+    assert "could not be made" in caplog.text
+
+
+# Checks
+
+
+def test_every_check_is_made_even_where_one_fails() -> None:
+    def fails() -> str:
+        raise DatabaseUnavailableError("down", kind="refused")
+
+    def cancelled() -> str:
+        raise KeyboardInterrupt
+
+    done = make_round(
+        [Check("a", fails), Check("b", cancelled), Check("c", lambda: "well")], revision=7
+    )
+    assert [result.is_passed for result in done.results] == [False, False, True]
+    assert done.failed == ("a", "b")
+    assert isinstance(done.error, DatabaseUnavailableError)
+    assert done.revision == 7
+
+
+def test_what_a_check_says_tells_no_secret() -> None:
+    def fails() -> str:
+        raise CriticalError("no answer from postgresql://u:hunter2@db/x", kind="lost")
+
+    done = make_round([Check("a", fails), Check("b", lambda: "at https://hunter2@x")], 0)
+    assert "hunter2" not in str([result.detail for result in done.results])
+
+
+@pytest.mark.parametrize("answer", [False, None, 1, "yes", 0.5, object()])
+def test_only_true_passes(answer: Any) -> None:
+    done = make_round([user_check(lambda: answer)], 0)
+    assert done.failed
+    assert done.error is None, "a user's check proves nothing, but it is no critical failure"
+
+
+def test_an_async_check_that_hangs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    from failstop.recovery import _monitor
+
+    monkeypatch.setattr(_monitor, "USER_CHECK_TIMEOUT", 0.05)
+
+    async def hang() -> bool:
+        await asyncio.sleep(60)
+        return True
+
+    done = make_round([user_check(hang)], 0)
+    assert [result.detail for result in done.results] == ["TimeoutError"]
+
+
+# With a FailSafe
+
+
+class Hanging:
+    name = "database"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def probe(self) -> str:
+        assert self.gate.wait(30)
+        return "well"
+
+    def suspend(self, incident: Incident) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_start_whose_checks_hang_ends_in_fail_safe() -> None:
+    hanging = Hanging()
+    failsafe = FailSafe("api", recovery=Recovery(probe_interval=60.0, round_timeout=0.05))
+    failsafe.watch(hanging)
+    failsafe.start()
+    assert failsafe.state is State.FAIL_SAFE
+    assert failsafe.incident is not None
+    assert failsafe.incident.kind == "check_hung"
+    hanging.gate.set()
+    failsafe.close()
+
+
+def test_a_probe_that_hangs_in_normal_trips_and_recovers_when_it_ends() -> None:
+    hanging = Hanging()
+    hanging.gate.set()
+    recovery = Recovery(probe_interval=0.01, consecutive=1, round_timeout=0.3)
+    with FailSafe("api", recovery=recovery) as failsafe:
+        failsafe.watch(hanging)
+        assert failsafe.is_normal
+        hanging.gate.clear()
+        wait_until(lambda: not failsafe.is_normal)
+        assert failsafe.incident is not None
+        assert failsafe.incident.kind == "check_hung"
+        hanging.gate.set()
+        wait_until(lambda: failsafe.is_normal)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mode": "sometimes"},
+        {"probe_interval": 0},
+        {"probe_interval": float("nan")},
+        {"probe_interval": "1"},
+        {"round_timeout": -1},
+        {"consecutive": 0},
+        {"consecutive": 1.5},
+        {"consecutive": True},
+        {"checks": ["x"]},
+    ],
+)
+def test_recovery_is_checked_at_construction(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Recovery(**settings)
+
+
+@pytest.mark.parametrize("value", [True, None, "5", 0, -1, float("inf"), float("nan")])
+def test_seconds_are_a_finite_number_above_zero(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="deadline must be a"):
+        require_seconds("deadline", value)
+    assert require_seconds("deadline", 2) == 2.0
