@@ -84,7 +84,7 @@ class Databases(Kinds):
         self._calls: dict[int, list[ast.Call]] = {}
         self._summaries: dict[int, list[Touch]] = {}
         self._busy: set[tuple[str, int]] = set()
-        self.embedded = self._embedded()
+        self.embedded: bool = self._embedded()
 
     def _embedded(self) -> bool:
         """True where the only drivers are in-process ones (SQLite by design)."""
@@ -334,7 +334,8 @@ class Databases(Kinds):
         effect = self._statement_effect(call, function)
         if effect is None and not known:
             if method == "execute" and self._is_chain_on_table(call):
-                return Touch(call, self._chain_effect(call), FAIR, "supabase")
+                sure = STRONG if self.module.uses("supabase", "postgrest") else FAIR
+                return Touch(call, self._chain_effect(call), sure, "supabase")
             return None
         name = kind.name if kind is not None and known else "connection"
         strength = kind.strength if kind is not None and known else STRONG

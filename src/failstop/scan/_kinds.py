@@ -47,7 +47,7 @@ class Kinds:
         self._assigned: dict[int, dict[str, list[tuple[str, ast.expr]]]] = {}
         self._attributes: dict[int, dict[str, list[tuple[str, ast.expr, Function]]]] = {}
         self._gives: dict[int, Kind | None] = {}
-        self.is_database_module = bool(module.packages & words.DATABASE_PACKAGES)
+        self.is_database_module: bool = bool(module.packages & words.DATABASE_PACKAGES)
 
     def kind_of(self, node: ast.expr, function: Function) -> Kind | None:
         """What an expression is, as far as can be told."""
@@ -101,7 +101,22 @@ class Kinds:
         receiver = self.kind_of(func, function)
         if receiver is not None and receiver.name == "factory":
             return Kind("session", receiver.strength)
-        return self._by_giver(name)
+        return self._by_giver(name) or self._built_on(node, name, function)
+
+    def _built_on(self, node: ast.Call, name: str, function: Function) -> Kind | None:
+        """`OrderService(session)`: what is built on a session or pool speaks to its database."""
+        if not words.LAYERS.search(name):
+            return None
+        given = [*node.args, *(keyword.value for keyword in node.keywords)]
+        for each in given:
+            kind = (
+                self.kind_of(each, function)
+                if isinstance(each, (ast.Name, ast.Attribute))
+                else None
+            )
+            if kind is not None and kind.name in ("session", "connection", "pool", "database"):
+                return Kind("repository", FAIR)
+        return None
 
     def _kind_of_argument(self, node: ast.Call, name: str, function: Function) -> Kind | None:
         if not node.args:

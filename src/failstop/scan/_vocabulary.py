@@ -309,6 +309,10 @@ RUNNERS = frozenset(
     "to_thread run_in_threadpool run_sync_in_worker_thread run_sync from_thread_run "
     "run_on_executor deferToThread".split()
 )
+#: Classes that wrap what they are given.
+LAYERS = re.compile(
+    r"^[A-Z]\w*(Service|Repository|Repo|Dao|DAO|Store|Storage|CRUD|Gateway|Manager)$"
+)
 CONVERSIONS = re.compile(
     r"^_?(encrypt|decrypt|hash|format|parse|to|from|convert|normali[sz]e|make|build|clear|invalidate|"
     r"validate|generate|log|raise|is|as)(_|$)|.*(cache|url|dsn|config|settings)\w*$"
@@ -505,8 +509,7 @@ LOGGING_METHODS = frozenset(
     "trace notice success inc increment add_event".split()
 )
 LOGGERS = re.compile(
-    r"log|sentry|console|stdout|stderr|traceback|metric|counter|span|st$|capsys|"
-    r"click|rich|messages|stats",
+    r"log|sentry|console|stdout|stderr|traceback|metric|counter|span|capsys|click|rich|stats",
     re.IGNORECASE,
 )
 SHUTDOWN = re.compile(

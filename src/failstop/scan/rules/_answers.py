@@ -14,7 +14,16 @@ from failstop.scan._model import Function, dotted, last_part, statements_in
 from failstop.scan._values import DATA, Reader, Value, is_exit_code
 from failstop.scan._vocabulary import LOGGING_METHODS
 
-__all__ = ["SAID", "answered", "answers_data", "filled", "global_names", "is_work", "targets"]
+__all__ = [
+    "SAID",
+    "answered",
+    "answers_data",
+    "filled",
+    "global_names",
+    "is_outcome",
+    "is_work",
+    "targets",
+]
 
 SAID = {
     "empty": "an empty value",
@@ -64,6 +73,13 @@ def _answers_for_other_work(attempt: Attempt, path: Path) -> bool:
         names = filled(attempt.body) | filled(attempt.answer)
         if names & {dotted(each) for each in ast.walk(value)}:
             return False
+        if not isinstance(value, ast.Name) and any(
+            isinstance(each, ast.Name)
+            and each.id in path.env
+            and path.env[each.id].sort == "unknown"
+            for each in ast.walk(value)
+        ):
+            return True
     later = [s for s in path.trail if s is not node and s.lineno > attempt.end_line]
     return any(is_work(each, attempt) for each in later)
 
@@ -134,3 +150,12 @@ def targets(block: list[ast.stmt]) -> set[str]:
 
 def global_names(function: Function) -> set[str]:
     return {name for node in function.others if isinstance(node, ast.Global) for name in node.names}
+
+
+def is_outcome(function: Function) -> bool:
+    """True where a function answers only True or False: its own success."""
+    return all(
+        isinstance(node.value, ast.Constant) and isinstance(node.value.value, bool)
+        for node in function.returns
+        if node.value is not None
+    )

@@ -16,7 +16,7 @@ from failstop.scan._kinds import FAIR, STRONG
 from failstop.scan._model import Function, dotted, last_part
 from failstop.scan._values import DATA, Value
 from failstop.scan._vocabulary import ABSENT_FLAG, Effect
-from failstop.scan.rules._answers import SAID, answered, global_names, targets
+from failstop.scan.rules._answers import SAID, answered, global_names, is_outcome, targets
 
 __all__ = ["Sentinels"]
 
@@ -128,6 +128,8 @@ class Sentinels:
             if not is_data:
                 continue
             confidence = Confidence.HIGH if strength >= STRONG else Confidence.MEDIUM
+            if value.sort == "false" and is_outcome(function):
+                confidence = Confidence.LOW
             said = SAID.get(value.sort, "nothing: the work is skipped")
             return self.context.finding(
                 "FS001",

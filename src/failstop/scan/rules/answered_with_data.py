@@ -14,10 +14,10 @@ from failstop.scan._catching import catch_of_types, may_raise
 from failstop.scan._context import Attempt, Context, confidence_of, reports
 from failstop.scan._finding import Confidence, Finding
 from failstop.scan._flow import Flow, Path
-from failstop.scan._model import Function, calls_in, dotted, last_part, statements_in
+from failstop.scan._model import calls_in, dotted, last_part, statements_in
 from failstop.scan._values import DATA, Reader, Value
 from failstop.scan._vocabulary import Effect
-from failstop.scan.rules._answers import SAID, answered, global_names, is_work, targets
+from failstop.scan.rules._answers import SAID, answered, global_names, is_outcome, is_work, targets
 from failstop.scan.rules._sentinels import Sentinels
 
 _ORDER = (
@@ -215,20 +215,11 @@ def _confidence(
         return None
     if sort in ("none", "false", "true") and _PROBE.match(attempt.function.name):
         return Confidence.LOW
-    if sort == "false" and attempt.effect & _WRITES and _is_outcome(attempt.function):
+    if sort == "false" and attempt.effect & _WRITES and is_outcome(attempt.function):
         return min_of(base, Confidence.MEDIUM)
     if sort not in DATA:
         return None
     return base
-
-
-def _is_outcome(function: Function) -> bool:
-    """True where a function answers only True or False: its own success."""
-    return all(
-        isinstance(node.value, ast.Constant) and isinstance(node.value.value, bool)
-        for node in function.returns
-        if node.value is not None
-    )
 
 
 def min_of(first: Confidence, second: Confidence) -> Confidence:

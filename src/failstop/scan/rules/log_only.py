@@ -137,13 +137,14 @@ def _is_idle(context: Context, attempt: Attempt, node: ast.expr) -> bool:
     func = node.func
     last = func.attr if isinstance(func, ast.Attribute) else last_part(dotted(func))
     owner = dotted(func.value) if isinstance(func, ast.Attribute) else ""
+    if last_part(owner) in ("messages", "st", "streamlit"):
+        return False
     if last in words.LOGGING_METHODS or last in (
         "sleep",
         "rollback",
         "close",
         "print",
         "expunge_all",
-        "flash",
         "log_error",
         "logger",
         "dispose",

@@ -82,7 +82,7 @@ def _sets_elsewhere(context: Context) -> bool:
 
 def _made(context: Context, function: Function, call: ast.Call) -> Finding | None:
     name = context.module.name_of(call.func)
-    last = last_part(name) or getattr(call.func, "attr", "")
+    last = last_part(name)
     packages = _MAKERS.get(last)
     if packages is None or not (name.startswith(packages) or context.module.uses(*packages)):
         return None
