@@ -84,10 +84,10 @@ class FailSafe:
         recovery: Recovery | None = None,
         noun: str = "Trading system",
     ) -> None:
-        self.service = require_text("service", service)
-        self.noun = require_text("noun", noun)
-        self.recovery = recovery if recovery is not None else Recovery()
-        self.watchdog = Watchdog()
+        self.service: str = require_text("service", service)
+        self.noun: str = require_text("noun", noun)
+        self.recovery: Recovery = recovery if recovery is not None else Recovery()
+        self.watchdog: Watchdog = Watchdog()
         self._routes = routes_of(sinks)
         self._keeper = Keeper(service, store, self._routes)
         self._refusals = Refusals(service, is_automatic=self.recovery.is_automatic)

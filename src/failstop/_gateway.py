@@ -221,8 +221,8 @@ class GatewayCall:
         self._fail = fail
         self._reads_only = reads_only
         self._before: BaseException | None = None
-        self.is_open = True
-        self.outcome = Outcome.NOT_STARTED
+        self.is_open: bool = True
+        self.outcome: Outcome = Outcome.NOT_STARTED
 
     def __enter__(self) -> Self:
         self._failsafe.require()

@@ -28,9 +28,9 @@ class Timer:
     __slots__ = ("due", "scheduled", "watchdog")
 
     def __init__(self, watchdog: Watchdog) -> None:
-        self.watchdog = watchdog
+        self.watchdog: Watchdog = watchdog
         self.due: float | None = None
-        self.scheduled = math.inf
+        self.scheduled: float = math.inf
 
     def arm(self, due: float) -> float | None:
         """Expire at `due`; return what was due before, for whoever puts that back."""

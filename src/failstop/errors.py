@@ -149,11 +149,13 @@ class CriticalError(_Portable, Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.error_code = self.default_code if error_code is None else ErrorCode(error_code)
-        self.outcome = self.default_outcome if outcome is None else Outcome(outcome)
+        self.error_code: ErrorCode = (
+            self.default_code if error_code is None else ErrorCode(error_code)
+        )
+        self.outcome: Outcome = self.default_outcome if outcome is None else Outcome(outcome)
         self.incident_id = incident_id
         self.kind = kind
-        self.occurred_at = occurred_at or datetime.now(UTC)
+        self.occurred_at: datetime = occurred_at or datetime.now(UTC)
 
     @property
     def safe_to_retry(self) -> bool:
@@ -273,7 +275,7 @@ class ResetRefusedError(_Portable, Exception):
 
     def __init__(self, message: str, checks: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(checks))
-        self.checks = tuple(checks)
+        self.checks: tuple[str, ...] = tuple(checks)
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -56,7 +56,7 @@ class AlertmanagerSink:
         name: str = "alertmanager",
     ) -> None:
         httpx = loaded("httpx", "AlertmanagerSink", "alertmanager")
-        self.name = require_text("a sink's name", name)
+        self.name: str = require_text("a sink's name", name)
         self._url = checked_base(url).removesuffix(PATH) + PATH
         self._labels = _checked_labels({"severity": "critical"} if labels is None else labels)
         self._timeout = require_seconds("timeout", timeout)

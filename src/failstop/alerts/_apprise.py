@@ -49,7 +49,7 @@ class AppriseSink:
         self, urls: str | Sequence[str], *, timeout: float = TIMEOUT, name: str = "apprise"
     ) -> None:
         loaded("apprise", "AppriseSink", "apprise")
-        self.name = require_text("a sink's name", name)
+        self.name: str = require_text("a sink's name", name)
         self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)
         given = [urls] if isinstance(urls, str) else list(urls)

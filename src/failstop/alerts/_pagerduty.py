@@ -75,7 +75,7 @@ class PagerDutySink:
         name: str = "pagerduty",
     ) -> None:
         loaded("pagerduty", "PagerDutySink", "pagerduty")
-        self.name = require_text("a sink's name", name)
+        self.name: str = require_text("a sink's name", name)
         self._routing_key = _checked_key(routing_key)
         self._url = checked_base(url).removesuffix("/v2/enqueue")
         if urlsplit(url).username is not None:

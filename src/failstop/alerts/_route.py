@@ -47,17 +47,19 @@ class Route:
         remind_every: float | None = 900.0,
         timeout: float = 30.0,
     ) -> None:
-        self.send = _send_of(sink)
-        self.name = require_text("a sink's name", _name_of(sink) if name is None else name)
-        self.min_severity = _severity(_given(min_severity, sink, "min_severity", Severity.INFO))
-        self.kinds = _kinds(_given(kinds, sink, "kinds", None))
-        self.escalate_after = (
+        self.send: Callable[[Alert], object] = _send_of(sink)
+        self.name: str = require_text("a sink's name", _name_of(sink) if name is None else name)
+        self.min_severity: Severity = _severity(
+            _given(min_severity, sink, "min_severity", Severity.INFO)
+        )
+        self.kinds: frozenset[str] | None = _kinds(_given(kinds, sink, "kinds", None))
+        self.escalate_after: float | None = (
             None if escalate_after is None else require_seconds("escalate_after", escalate_after)
         )
-        self.remind_every = (
+        self.remind_every: float | None = (
             None if remind_every is None else require_seconds("remind_every", remind_every)
         )
-        self.timeout = require_seconds("timeout", timeout)
+        self.timeout: float = require_seconds("timeout", timeout)
         if self.timeout > LONGEST_TIMEOUT:
             raise ConfigurationError(f"timeout must be at most {LONGEST_TIMEOUT:g} seconds")
 

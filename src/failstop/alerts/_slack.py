@@ -68,7 +68,7 @@ class SlackSink:
         name: str = "slack",
     ) -> None:
         loaded("slack_sdk.webhook", "SlackSink", "slack")
-        self.name = require_text("a sink's name", name)
+        self.name: str = require_text("a sink's name", name)
         self._url = checked_url(webhook_url, "webhook_url")
         self._timeout = require_seconds("timeout", timeout)
         self._wire = Wire(self.name, self._timeout)

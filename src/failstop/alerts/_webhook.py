@@ -61,7 +61,7 @@ class WebhookSink:
         self, url: str, *, secret: str, timeout: float = TIMEOUT, name: str = "webhook"
     ) -> None:
         httpx = loaded("httpx", "WebhookSink", "webhook")
-        self.name = require_text("a sink's name", name)
+        self.name: str = require_text("a sink's name", name)
         self._url = checked_url(url)
         self._key = _key(secret)
         self._timeout = require_seconds("timeout", timeout)

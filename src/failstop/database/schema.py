@@ -14,9 +14,9 @@ from failstop.errors import ConfigurationError
 
 __all__ = ["create", "metadata", "require_postgresql", "schema_sql", "witness"]
 
-metadata = MetaData(schema="failstop")
+metadata: MetaData = MetaData(schema="failstop")
 
-witness = Table(
+witness: Table = Table(
     "witness",
     metadata,
     Column("process", Text, primary_key=True),

@@ -5,10 +5,16 @@ Lives here: the start of the command. Never here: anything else.
 
 import sys
 
-if __name__ == "__main__":
+
+def start() -> int:
+    """Run the command of this process and return its exit code; without click, say what to do."""
     try:
         from failstop.scan._command import main
     except ModuleNotFoundError as error:
-        print(f"failstop scan needs {error.name}: pip install 'failstop[cli]'", file=sys.stderr)  # noqa: T201 - click is what is missing
-        sys.exit(2)
-    sys.exit(main())
+        sys.stderr.write(f"failstop scan needs {error.name}: pip install 'failstop[cli]'\n")
+        return 2
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

@@ -165,7 +165,7 @@ class Context:
     def __init__(self, module: Module, name: str) -> None:
         self.module = module
         self.name = name
-        self.databases = Databases(module)
+        self.databases: Databases = Databases(module)
         self._commits: dict[int, list[Touch]] = {}
         self._managers: dict[int, bool] = {}
 

@@ -127,8 +127,8 @@ _TABLE = (
         "timeout-around-commit",
         "a client-side timeout or cancellation around a commit",
         "the timeout fires while the server commits: the caller is told it failed and it did not",
-        "give the deadline to AsyncDatabase.transaction(deadline=...): it asks the receipt and says "
-        "what happened to the work",
+        "give the deadline to AsyncDatabase.transaction(deadline=...): it asks the receipt, and "
+        "says what happened to the work",
     ),
     Rule(
         "FS008",
@@ -151,7 +151,7 @@ _TABLE = (
         "fallback-by-environment",
         "a fallback by environment",
         "one wrong variable in production and the service answers invented data",
-        "move the double into the tests (failstop.testing) and let one path serve every environment",
+        "move the double into the tests (failstop.testing); let one path serve every environment",
     ),
     Rule(
         "FS011",

@@ -30,7 +30,7 @@ class Strike:
     """A fault that waits for its moment, and tells when it has come."""
 
     def __init__(self, moment: Moment, fault: Fault) -> None:
-        self.count = 0
+        self.count: int = 0
         self._moment = moment
         self._fault = fault
         self._seen = 0

@@ -67,7 +67,7 @@ class HttpReceiver:
         self.respond = respond
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, self._closing))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url: str = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(
