@@ -613,3 +613,38 @@ def test_two_processes_that_make_a_store_at_once_make_one(path: Path) -> None:
     assert said == ["NORMAL"] * 4
     assert verify(path).is_intact
     assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_trip_from_memory_never_takes_the_id_of_an_incident_that_is_over(
+    make: Make, path: Path
+) -> None:
+    """Another process opened and closed that very epoch while this one could not write."""
+    one, other, sink = make(), make(), CapturingSink()
+    one.start()
+    late = make(sinks=[sink])
+    late.start()
+    other.start()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        late.trip(gone())
+        told = sink.wait_for(1)[0].incident_id
+        blocker.execute("ROLLBACK")
+    one.trip(gone())
+    one.reset(actor="ann", reason="done")
+    assert one.incident is None
+    late.plan_reset()
+    assert late.incident is not None
+    assert late.incident.incident_id != told
+    opened = [row.facts["incident"]["incident_id"] for row in rows(path) if is_trip(row.facts)]
+    assert opened == [told, late.incident.incident_id]
+    assert late.flush(10)
+    heard = [(alert.action, alert.incident_id) for alert in sink.alerts]
+    assert set(heard) == {
+        (AlertAction.TRIGGER, told),
+        (AlertAction.RESOLVE, told),
+        (AlertAction.TRIGGER, late.incident.incident_id),
+    }
+
+
+def is_trip(facts: dict[str, Any]) -> bool:
+    return bool(facts["event"] == "Tripped")

@@ -166,8 +166,9 @@ class Keeper:
             saved = self.store.change(decision, before=late)
         except StoreError as error:
             self.problem = error
-            told = replace(decision, incident_id=change.incident.incident_id)
-            self._unsaved.append(_Unsaved(told, change.incident))
+            if not self._is_open:  # the id was made without the store's seed, and is told now
+                decision = replace(decision, incident_id=change.incident.incident_id)
+            self._unsaved.append(_Unsaved(decision, change.incident))
             self.store.spill(change.event)
         else:
             change = saved
@@ -379,8 +380,7 @@ class Keeper:
             self._first_read()
         while self._unsaved:
             first = self._unsaved[0]
-            told = self.store.spill_box.paged(first.incident.incident_id)
-            saved = self.store.change(first.decision, told=told)
+            saved = self.store.change(first.decision, spilled=first.incident)
             self._unsaved.pop(0)
             self.store.unspill(first.incident, saved.incident)
             self._take(saved.standing, State.FAIL_SAFE, own=1)

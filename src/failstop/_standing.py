@@ -100,7 +100,7 @@ class Trip:
 
     `seed` makes the incident's id together with the epoch, so that two processes that share a
     store and fail at one moment speak of one incident; `incident_id` is the id that was told
-    already where the store could not be asked.
+    already where the store's seed was not known.
     """
 
     service: str

@@ -101,14 +101,15 @@ class Store:
         self,
         decision: Decision,
         *,
-        told: frozenset[str] = frozenset(),
+        spilled: Incident | None = None,
         before: Sequence[Event] = (),
     ) -> Change:
         """Apply `decision` to what is saved, with its journal row and its alerts.
 
         Args:
             decision: what is to happen.
-            told: the sinks that have had this change's alert already.
+            spilled: the incident that was told from memory for this decision; whoever was paged for
+                it is not paged again, where it is the one that is written.
             before: events that the journal is to have before this one.
 
         Raises:
@@ -120,12 +121,15 @@ class Store:
             _write(connection, change)
             alert = _page.alert_for(change.event, self._host)
             if alert is not None:
-                self._post(connection, alert, told)
+                self._post(connection, alert, spilled)
             for event in (*before, change.event):
                 self._append(connection, event)
         return change
 
-    def _post(self, connection: sqlite3.Connection, alert: Alert, told: frozenset[str]) -> None:
+    def _post(self, connection: sqlite3.Connection, alert: Alert, spilled: Incident | None) -> None:
+        told: frozenset[str] = frozenset()
+        if spilled is not None and spilled.incident_id == alert.incident_id:
+            told = self.spill_box.paged(alert.incident_id)
         post(connection, [each for each in self._routes if each.name not in told], alert)
         if alert.action is AlertAction.TRIGGER:
             for sink in told:
