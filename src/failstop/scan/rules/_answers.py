@@ -6,6 +6,7 @@ Lives here: facts about a handler's answer. Never here: a finding.
 from __future__ import annotations
 
 import ast
+import re
 
 from failstop.scan._catching import may_raise
 from failstop.scan._context import Attempt
@@ -25,6 +26,7 @@ __all__ = [
     "targets",
 ]
 
+_HANDLER = re.compile(r"(handle|raise|translate|convert|reraise)_\w*(exception|error|exc)")
 SAID = {
     "empty": "an empty value",
     "none": "None",
@@ -53,7 +55,11 @@ def answered(attempt: Attempt, path: Path) -> Value | None:
         given = _yielded(attempt)
         if given is not None:
             return given
-        if not _gives_values(attempt) or _answers_for_other_work(attempt, path):
+        if (
+            _hands_over(attempt)
+            or not _gives_values(attempt)
+            or _answers_for_other_work(attempt, path)
+        ):
             return None
         return Value("none", path.node)
     if path.end != "return" or is_exit_code(attempt.function, path.value):
@@ -110,6 +116,17 @@ def filled(block: list[ast.stmt]) -> set[str]:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
                 names.add(dotted(call.func.value))
     return names - {""}
+
+
+def _hands_over(attempt: Attempt) -> bool:
+    """True where the handler gives the error to a function that is named for dealing with it."""
+    name = attempt.handler.name if attempt.handler else None
+    return any(
+        _HANDLER.search(last_part(dotted(call.func)))
+        and any(isinstance(arg, ast.Name) and arg.id == name for arg in call.args)
+        for statement in attempt.answer
+        for call in attempt.context.databases.calls(statement)
+    )
 
 
 def _yielded(attempt: Attempt) -> Value | None:

@@ -243,6 +243,8 @@ def _bound(context: Context, attempt: Attempt) -> Finding | None:
             if not (is_kept and name in filled and value.sort in DATA - {"fact"}):
                 continue
             confidence = confidence_of(attempt.strength, explicit=attempt.catch.reach == "database")
+            if value.sort == "kept":
+                confidence = min_of(confidence, Confidence.MEDIUM)
             said = f"sets {name} to {SAID[value.sort]} (line {statement.lineno})"
             return context.finding(
                 "FS001",

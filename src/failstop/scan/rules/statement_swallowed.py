@@ -85,6 +85,15 @@ def _connects_again(context: Context, attempt: Attempt) -> bool:
     )
 
 
+def _in_savepoint(context: Context, statement: ast.stmt) -> bool:
+    return any(
+        _is_savepoint(item.context_expr)
+        for parent, place in context.module.ancestors(statement)
+        if place.part == "body" and isinstance(parent, (ast.With, ast.AsyncWith))
+        for item in parent.items
+    )
+
+
 def _is_savepoint(node: ast.expr) -> bool:
     """True for `session.begin_nested()` and for helpers named like it."""
     func = node.func if isinstance(node, ast.Call) else node
@@ -124,11 +133,8 @@ def _own_commit(context: Context, attempt: Attempt) -> int | None:
 
 def _block_commit(context: Context, attempt: Attempt) -> int | None:
     """The end of a surrounding `with` or decorated function that commits."""
-    for parent, place in context.module.ancestors(attempt.statement):
-        if place.part != "body" or not isinstance(parent, (ast.With, ast.AsyncWith)):
-            continue
-        if any(_is_savepoint(item.context_expr) for item in parent.items):
-            return None
+    if _in_savepoint(context, attempt.statement):
+        return None
     over = context.transaction_over(attempt.statement)
     if over is not None:
         kind = [i for i in over.items if context.commits_at_exit(i.context_expr, attempt.function)]
@@ -169,6 +175,8 @@ def _callers_commit(context: Context, attempt: Attempt, touches: list[Touch]) ->
     if not (given - {"self", "cls"}) & receivers:
         return None
     for caller, statement, _ in context.callers(attempt.function):
+        if _in_savepoint(context, statement):
+            continue
         over = context.transaction_over(statement)
         if over is not None:
             return over.end_lineno or over.lineno
