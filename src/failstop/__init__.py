@@ -7,7 +7,7 @@ from failstop._failsafe import FailSafe
 from failstop._gateway import Gateway
 from failstop._latch import State
 from failstop._response import FailureResponse
-from failstop.database import Database, DatabaseHealth
+from failstop.database import Database, DatabaseHealth, deadline
 from failstop.diagnosis import Diagnoser, Verdict
 from failstop.errors import (
     CommitOutcomeUnknownError,
@@ -57,6 +57,7 @@ __all__ = [
     "SystemStatus",
     "TransactionFailedError",
     "Verdict",
+    "deadline",
     "with_fail_fast_protection",
 ]
 
