@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from failstop import _scope
+from failstop._scope import current_scope
 from failstop._standing import Standing
 from failstop.errors import OperationsSuspendedError
 
 __all__ = ["Refusals"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """What all refusals of one standing say."""
+_Template = tuple[Standing, str, dict[str, Any]]
+"""What all refusals of one standing say: that standing, the message, the attributes."""
 
-    standing: Standing
-    message: str
-    attributes: dict[str, Any]
+now = datetime.now
 
 
 class Refusals:
@@ -33,9 +29,9 @@ class Refusals:
     def __init__(self, service: str, *, is_automatic: bool) -> None:
         self._service = service
         self._is_automatic = is_automatic
-        self._template: _Template | None = None
+        self._template: _Template = self._make(Standing())
         # Each refusal takes one number, and so does each look at the count: no lock, no loss.
-        self._numbers = itertools.count()
+        self._count_one = itertools.count().__next__
         self._looks = 0
         self.after_fork()
 
@@ -47,7 +43,7 @@ class Refusals:
     def count(self) -> int:
         """The number of refusals so far in this process."""
         with self._looking:
-            count = next(self._numbers) - self._looks
+            count = self._count_one() - self._looks
             self._looks += 1
             return count
 
@@ -57,14 +53,17 @@ class Refusals:
         Raises:
             OperationsSuspendedError: always.
         """
-        next(self._numbers)
-        template = self._template
-        if template is None or template.standing is not standing:
-            template = self._template = self._make(standing)
-        error = OperationsSuspendedError.__new__(OperationsSuspendedError, template.message)
-        error.__dict__.update(template.attributes)
-        error.occurred_at = datetime.now(UTC)
-        _scope.mark(error)
+        self._count_one()
+        said, message, facts = self._template
+        if said is not standing:
+            said, message, facts = self._template = self._make(standing)
+        error = OperationsSuspendedError.__new__(OperationsSuspendedError, message)
+        facts = facts.copy()
+        facts["occurred_at"] = now(UTC)
+        error.__dict__ = facts  # a constructor would take as long as all the rest
+        scope = current_scope.get()
+        if scope is not None:
+            scope.mark(error)
         raise error
 
     def _make(self, standing: Standing) -> _Template:
@@ -87,4 +86,4 @@ class Refusals:
                 cause_code=incident.error_code,
                 incident_id=incident.incident_id,
             )
-        return _Template(standing, message, error.__dict__)
+        return standing, message, error.__dict__
