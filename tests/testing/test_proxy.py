@@ -615,6 +615,55 @@ def test_an_error_of_the_function_is_raised_where_it_is_waited_for(
         strike.wait()
 
 
+def test_the_function_may_end_the_connection_it_was_called_for(
+    url: str, fault_proxy: FaultProxy
+) -> None:
+    strike = fault_proxy.after("COMMIT").call(fault_proxy.reset)
+    assert isinstance(Attempt(order_with_psycopg, url).result(), psycopg.OperationalError)
+    strike.wait()
+    assert strike.count == 1
+
+
+def test_the_function_may_kill_the_server_and_the_client_hears_of_it_afterwards(
+    breakable_postgres: PostgresServer,
+) -> None:
+    with FaultProxy(breakable_postgres) as proxy:
+        returned = threading.Event()
+
+        def kill() -> None:
+            breakable_postgres.kill()
+            time.sleep(0.2)  # long enough for the news to arrive, if they could
+            returned.set()
+
+        strike = proxy.after("COMMIT", forwarded=False).call(kill)
+        url = proxy.url(breakable_postgres.url(driver=None))
+        breakable_postgres.execute("CREATE TABLE orders (n int)")
+        with pytest.raises(psycopg.OperationalError):
+            order_with_psycopg(url)
+        assert returned.is_set()
+        strike.wait()
+
+
+def test_a_function_everywhere_is_called_once(url: str, fault_proxy: FaultProxy) -> None:
+    calls: list[int] = []
+    strike = fault_proxy.after("COMMIT", everywhere=True).call(lambda: calls.append(1))
+    with psycopg.connect(url), psycopg.connect(url):
+        order_with_psycopg(url)
+    strike.wait()
+    assert calls == [1]
+
+
+def test_an_answer_that_the_server_could_not_finish_reaches_the_client(
+    url: str, database: PostgresDatabase, fault_proxy: FaultProxy
+) -> None:
+    fault_proxy.before_reply("SELECT pg_sleep").watch()
+    started = fault_proxy.after("SELECT pg_sleep").watch()
+    attempt = Attempt(lambda u: ignore(psycopg.connect(u).execute("SELECT pg_sleep(60)")), url)
+    started.wait()
+    wait_until(lambda: database.terminate_backends() == 1)
+    assert isinstance(attempt.result(), psycopg.errors.AdminShutdown)
+
+
 def test_refuse_at_a_moment_is_a_function(url: str, fault_proxy: FaultProxy) -> None:
     fault_proxy.after("COMMIT").call(fault_proxy.refuse)
     order_with_psycopg(url)

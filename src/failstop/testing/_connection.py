@@ -131,8 +131,11 @@ class Lane:
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not on under conditions that have changed."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+        loop, conditions = asyncio.get_running_loop(), self._conditions
+        until = loop.time() + seconds
+        while conditions is self._conditions and (left := until - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
 
     def _wake(self) -> None:
         self._changed.set()
@@ -160,7 +163,7 @@ class Connection:
         self._is_over = False
         self._is_reset = False
         self._survivor: socket.socket | None = None
-        self._when_closed: list[Callable[[], None]] = []
+        self._when_over: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, connect: Callable[[], Awaitable[socket.socket]]) -> None:
@@ -184,27 +187,26 @@ class Connection:
                 self._survivor = None
                 self._close()
 
-    def end(self, survivor: Side | None, when_closed: Callable[[], None]) -> None:
+    def end(self, survivor: Side | None, when_over: Callable[[], None]) -> None:
         """Reset both sides, or the one that does not survive; bytes of a survivor go nowhere."""
         self._is_over = self._is_reset = True
         self._survivor = {"client": self._client, "server": self._server}.get(survivor or "")
-        self._when_closed.append(when_closed)
+        self._when_over.append(when_over)
         if self._task is not None:
             self._task.cancel()
 
     def _close(self) -> None:
+        while self._when_over:
+            self._when_over.pop()()  # first: who sees the end may ask whether it was struck
         for side in (self._client, self._server):
             if side is None or side is self._survivor or side.fileno() < 0:
                 continue
             if self._is_reset:
                 side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             side.close()
-        while self._when_closed:
-            self._when_closed.pop()()
 
     async def _pump_to_server(self, client: socket.socket, server: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while data := await loop.sock_recv(client, _BURST):
+        while data := await _receive(client, self._up):
             for message, raw in self._talk.from_client(data):
                 causes = self._observe(message)
                 self._due += [(message.flight, cause) for cause in causes]
@@ -219,9 +221,8 @@ class Connection:
         server.shutdown(socket.SHUT_WR)
 
     async def _pump_to_client(self, server: socket.socket, client: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         is_kept = False
-        while data := await loop.sock_recv(server, _BURST):
+        while data := await _receive(server, self._down):
             for message, raw in self._talk.from_server(data):
                 self._observe(message)
                 if not is_kept and self._is_due(Due.BEFORE_REPLY, message.flight):
@@ -232,9 +233,11 @@ class Connection:
                     await self._strike(Due.BEFORE_REPLY, message.flight)
                     is_kept = False
                 if message.kind in _WAITS_FOR_CLIENT:
+                    self._flushed.discard(message.flight)
                     await self._strike(Due.AFTER_REPLY, message.flight, self._down, client)
             if not is_kept:
                 await self._down.flush(client)
+        await self._down.flush(client)  # the server went before its answer was whole
         await self._down.open()
         client.shutdown(socket.SHUT_WR)
 
@@ -261,6 +264,14 @@ class Connection:
                 await cause.strike(self)
         if self._is_over:
             await asyncio.Event().wait()  # until the cancellation arrives: not a byte more
+
+
+async def _receive(side: socket.socket, lane: Lane) -> bytes:
+    try:
+        return await asyncio.get_running_loop().sock_recv(side, _BURST)
+    except OSError:
+        await lane.open()  # news of an end travels no faster than bytes
+        raise
 
 
 async def _swallow(side: socket.socket) -> None:

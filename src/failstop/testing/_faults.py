@@ -14,10 +14,11 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from failstop.testing._connection import Conditions, Connection, Side
 
-__all__ = ["Change", "Direction", "Fault", "Faults"]
+__all__ = ["Call", "Change", "Direction", "Done", "Fault", "Faults"]
 
 Direction = Literal["both", "to_server", "to_client"]
 Told = TypeVar("Told")
+Done = Callable[[BaseException | None], None]
 
 _LANES = {
     "both": ("to_server", "to_client"),
@@ -30,8 +31,8 @@ _SURVIVORS: dict[str, Side] = {"server": "client", "client": "server"}
 class Fault(Protocol):
     """What can be done to a connection, on the proxy's event loop."""
 
-    async def inflict(self, connection: Connection, done: Callable[[], None]) -> None:
-        """Do it, and see that `done` is called when it is in force."""
+    async def inflict(self, connection: Connection, done: Done) -> None:
+        """Do it, and see that `done` is called when it is in force, or with what failed."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Change:
     lanes: tuple[str, ...]
     conditions: dict[str, Any]
 
-    async def inflict(self, connection: Connection, done: Callable[[], None]) -> None:
+    async def inflict(self, connection: Connection, done: Done) -> None:
         """Change the lanes of `connection`."""
         for name in self.lanes:
             lane = connection.lanes[name]
             lane.conditions = replace(lane.conditions, **self.conditions)
-        done()
+        done(None)
 
     def apply(self, conditions: dict[str, Conditions]) -> None:
         """Change what new connections begin with."""
@@ -60,20 +61,21 @@ class _Cut:
 
     survivor: Side | None
 
-    async def inflict(self, connection: Connection, done: Callable[[], None]) -> None:
-        connection.end(self.survivor, done)
+    async def inflict(self, connection: Connection, done: Done) -> None:
+        connection.end(self.survivor, lambda: done(None))
 
 
 @dataclass(frozen=True)
-class _Call:
-    """Something else happens, while the connection is held."""
+class Call:
+    """A function is called, while nothing passes on the connection."""
 
-    function: Callable[[], object] | None
+    function: Callable[[], object]
 
-    async def inflict(self, connection: Connection, done: Callable[[], None]) -> None:
-        if self.function is not None:
-            await asyncio.to_thread(self.function)
-        done()
+    async def inflict(self, connection: Connection, done: Done) -> None:
+        """Call the function on a thread; `done` hears of it even where the connection ends."""
+        work = asyncio.get_running_loop().run_in_executor(None, self.function)
+        work.add_done_callback(lambda _: done(work.exception()))
+        await asyncio.wait([work])
 
 
 class Faults(ABC, Generic[Told]):
@@ -138,17 +140,6 @@ class Faults(ABC, Generic[Told]):
         """
         _check("interval", interval, is_zero_allowed=False)
         return self._inflict(_change(direction, drip=interval))
-
-    def call(self, function: Callable[[], object]) -> Told:
-        """Call `function` on a thread, while nothing passes on the connection; then it goes on.
-
-        It breaks at a moment what is not the network: `after("COMMIT").call(server.kill)`.
-        """
-        return self._inflict(_Call(function))
-
-    def watch(self) -> Told:
-        """Do nothing; the `Strike` tells that the moment has come."""
-        return self._inflict(_Call(None))
 
 
 def _change(direction: Direction, **conditions: float | bool) -> Change:

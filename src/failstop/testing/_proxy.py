@@ -15,7 +15,7 @@ from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from failstop.testing._connection import Cause, Conditions, Connection, Due, Lane
-from failstop.testing._faults import Change, Fault, Faults
+from failstop.testing._faults import Call, Change, Done, Fault, Faults
 from failstop.testing._loop import LoopThread
 from failstop.testing._protocol import Message
 from failstop.testing._server import PostgresServer, reserve_port
@@ -73,13 +73,10 @@ class Strike:
 
     async def strike(self, connection: Connection) -> None:
         """Inflict the fault; for the proxy's thread only."""
-        try:
-            await self._moment.inflict(self._fault, connection, self._tell)
-        except Exception as error:  # noqa: BLE001 - a stranger's function; wait() raises it
-            self._error = error
-            self._tell()
+        await self._moment.inflict(self._fault, connection, self._tell)
 
-    def _tell(self) -> None:
+    def _tell(self, error: BaseException | None) -> None:
+        self._error = self._error or error
         self.count += 1
         self._done.set()
 
@@ -111,15 +108,26 @@ class Moment(Faults[Strike]):
         what = self._what if isinstance(self._what, str) else self._what.pattern
         return f"{self.due.value} {what!r}"
 
+    def call(self, function: Callable[[], object]) -> Strike:
+        """Call `function` once, on a thread, while nothing passes on the connection.
+
+        It breaks at a moment what is not the network: `after("COMMIT").call(server.kill)`.
+        """
+        return self._inflict(Call(function))
+
+    def watch(self) -> Strike:
+        """Do nothing; the `Strike` tells that the moment has come."""
+        return self._inflict(Change((), {}))
+
     def is_named(self, statement: str) -> bool:
         """Say whether a statement is the one that this moment names."""
         if isinstance(self._what, str):
             return self._pattern.match(statement) is not None
         return self._pattern.search(statement) is not None
 
-    async def inflict(self, fault: Fault, connection: Connection, done: Callable[[], None]) -> None:
+    async def inflict(self, fault: Fault, connection: Connection, done: Done) -> None:
         """Inflict `fault` where this moment says; for the proxy's thread only."""
-        if self._everywhere:
+        if self._everywhere and not isinstance(fault, Call):
             await self._proxy.inflict_everywhere(fault, done)
         else:
             await fault.inflict(connection, done)
@@ -319,28 +327,28 @@ class FaultProxy(Faults[None]):
 
     # On the proxy's thread
 
-    async def inflict_everywhere(self, fault: Fault, done: Callable[[], None]) -> None:
+    async def inflict_everywhere(self, fault: Fault, done: Done) -> None:
         """Inflict `fault` on every connection; for the proxy's thread only."""
         if isinstance(fault, Change):
             fault.apply(self._conditions)
         targets = list(self._connections)
         left = itertools.count(len(targets) - 1, -1)
 
-        def one_is_done() -> None:
+        def one_is_done(error: BaseException | None) -> None:
             if next(left) == 0:
-                done()
+                done(error)
 
         for connection in targets:
             await fault.inflict(connection, one_is_done)
         if not targets:
-            done()
+            done(None)
 
     def _inflict(self, fault: Fault) -> None:
         self._thread.do(self._inflict_and_wait, fault)
 
     async def _inflict_and_wait(self, fault: Fault) -> None:
         done = asyncio.Event()
-        await self.inflict_everywhere(fault, done.set)
+        await self.inflict_everywhere(fault, lambda _: done.set())
         await done.wait()
 
     async def _arm(self, strike: Strike) -> None:
