@@ -1,6 +1,6 @@
 """What `nox` checks: a session a habit, all that runs by default in one go on any machine.
 
-Not in the default run: `chaos`, the long tests.
+Not in the default run: `chaos` (the long tests) and `bench` (the numbers).
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import nox
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 COVERED = PYTHONS[0]
+DATA = ".coverage"
 
-nox.needs_version = ">=2025.5.1"
+nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
+nox.options.parallel = 2
+nox.options.allow_parallel = True
 
 # pyenv leaves what it has installed off the PATH unless it is made global
 _pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -50,30 +53,33 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test on every installed Python; on the first one with the coverage of `src`."""
     install(session, "test")
+    arguments = ("tests", "--ignore=tests/examples", *session.posargs)
     if session.python == COVERED:
-        session.run("coverage", "erase")
-    run_tests(session, "tests", "--ignore=tests/examples", is_covered=session.python == COVERED)
+        run_covered(session, *arguments)
+    else:
+        session.run("pytest", "-q", *arguments)
 
 
 @nox.session(python=COVERED)
 def examples(session: nox.Session) -> None:
     """The examples, started for real and broken."""
     install(session, "test")
-    run_tests(session, "tests/examples", is_covered=True)
+    run_covered(session, "tests/examples", *session.posargs)
 
 
 @nox.session(python=COVERED, requires=[f"tests-{COVERED}", "examples"])
 def coverage(session: nox.Session) -> None:
     """What the tests and the examples' tests reached, in every process they started."""
-    session.install("-q", "coverage")
-    session.run("coverage", "combine", "-q")
+    session.install("-q", *nox.project.dependency_groups(PROJECT, "coverage"))
+    session.run("coverage", "combine", "-q", "--keep", *map(str, Path.cwd().glob(f"{DATA}-*.*")))
     session.run("coverage", "report")
 
 
-def run_tests(session: nox.Session, *arguments: str, is_covered: bool) -> None:
-    """Run pytest, with the data of coverage kept for the session that adds it up."""
-    pytest = ["-m", "pytest", "-q", *arguments, *session.posargs]
-    session.run("python", *(["-m", "coverage", "run"] if is_covered else []), *pytest)
+def run_covered(session: nox.Session, *arguments: str) -> None:
+    """Run pytest and keep what it reached for the session that adds it up."""
+    env = {"COVERAGE_FILE": str(Path.cwd() / f"{DATA}-{session.name}")}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", "-q", *arguments, env=env)
 
 
 @nox.session
@@ -101,6 +107,6 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """The ratios of DESIGN section 10, in one run; `-- --fast` for a first look."""
+    """The ratios to what others cost, in one run; `-- --fast` for a first look."""
     install(session, "test", "bench")
     session.run("python", "benchmarks/compare.py", *session.posargs)
