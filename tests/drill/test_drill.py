@@ -38,15 +38,15 @@ def test_a_service_with_fallbacks_breaks_its_promises(monkeypatch: pytest.Monkey
 def test_the_command_gives_its_report_as_json_and_its_verdict_as_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["drill", "--json", "--act", "terminate"]) == 0
+    assert main(["drill", "--json", "--act", "terminate", "--act", "connections"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["kept"] is True
-    assert [act["name"] for act in told["acts"]] == ["terminate"]
+    assert [act["name"] for act in told["acts"]] == ["terminate", "connections"]
     assert told["books"]["lost"] == told["books"]["duplicated"] == []
 
 
 def test_the_command_shows_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["drill", "--act", "read-only"]) == 0
+    assert main(["drill", "--act", "read-only", "--act", "freeze"]) == 0
     said = capsys.readouterr().out
     for words in ("the server turns read-only", "tripped: DB_UNAVAILABLE", "recovered: "):
         assert words in said
