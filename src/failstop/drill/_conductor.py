@@ -17,7 +17,7 @@ from typing import Any, Self
 from failstop.drill._acts import ACTS, Act, Stage
 from failstop.drill._ledger import reconcile
 from failstop.drill._report import ActReport, Answers, DrillReport, Moment
-from failstop.drill._traffic import Traffic, fault_of
+from failstop.drill._traffic import CLIENTS, Traffic, fault_of
 from failstop.errors import ConfigurationError
 from failstop.testing import PostgresServer
 
@@ -141,6 +141,7 @@ class _Conductor:
         self._api = api
         self._limit = limit
         self._began = time.time()
+        self._version: str = stage.server.execute("SHOW server_version")[0][0]
 
     async def run(self, acts: Sequence[Act]) -> DrillReport:
         url = self._stage.url.render_as_string(hide_password=False)
@@ -149,6 +150,7 @@ class _Conductor:
             if heard is None:
                 raise RuntimeError("the API of the drill did not start")
             traffic = Traffic(f"http://127.0.0.1:{heard['port']}")
+            self._say(None, f"PostgreSQL {self._version} is up, {CLIENTS} clients send orders")
             reports = await self._run_acts(acts, api, traffic)
         rows = await asyncio.to_thread(self._rows)
         stray = {fault_of(each) for each in traffic.answers if each.status not in (200, 201)}
@@ -156,7 +158,7 @@ class _Conductor:
             acts=reports,
             books=reconcile(traffic.orders, rows),
             stray=sorted(filter(None, stray)),
-            server_version=self._stage.server.execute("SHOW server_version")[0][0],
+            server_version=self._version,
             duration=time.time() - self._began,
         )
 

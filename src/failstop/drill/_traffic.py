@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["Answer", "Order", "Traffic", "fault_of"]
+__all__ = ["CLIENTS", "Answer", "Order", "Traffic", "fault_of"]
 
 CLIENTS = 4
 PAUSE = 0.02
