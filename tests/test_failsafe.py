@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -342,6 +344,26 @@ def test_each_refusal_is_its_own_error_with_its_own_time(make: Make) -> None:
     assert refused[0].occurred_at <= refused[1].occurred_at
     again = pickle.loads(pickle.dumps(refused[0]))
     assert str(again) == str(refused[0])
+
+
+@pytest.mark.parametrize("is_protected", [False, True])
+def test_a_refusal_leaves_nothing_for_the_garbage_collector(make: Make, is_protected: bool) -> None:
+    """It is made thousands of times a second: a cycle each would be most of its cost."""
+    failsafe = make()
+    refused = []
+    token = current_scope.set(Scope() if is_protected else None)
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            failsafe.require()
+        except OperationsSuspendedError as error:
+            refused.append(weakref.ref(error))
+    finally:
+        current_scope.reset(token)
+        gc.enable()
+    del token  # it holds the context's value, the scope, which was marked with the error
+    assert refused[0]() is None
 
 
 def test_a_refusal_says_the_way_out(make: Make) -> None:

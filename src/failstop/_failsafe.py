@@ -154,7 +154,7 @@ class FailSafe:
             OperationsSuspendedError: the state is any other; nothing was sent.
         """
         if not self._keeper.is_normal:
-            self._refusals.refuse(self._keeper.standing)
+            raise self._refusals.refusal(self._keeper.standing)
 
     # Beginning and end
 
@@ -297,6 +297,8 @@ class FailSafe:
     def halt(self, *, actor: str, reason: str) -> Incident:
         """Stop the service by hand: it stays in fail-safe mode until a person resets it.
 
+        From a signal handler, call it on a thread: the handler may have interrupted a change.
+
         Args:
             actor: who stops it.
             reason: why.
@@ -326,22 +328,20 @@ class FailSafe:
             change = self._keeper.acknowledge(_said("actor", actor))
         except IllegalSignalError as nothing:
             raise ConfigurationError(f"failsafe {self.service!r}: {nothing}") from None
-        self._tell()
+        self._dispatcher.wake()
+        self._observers.tell()
         return change.incident
 
     def _after_failure(self, change: Change) -> None:
         if isinstance(change.event, Tripped | Halted):
             self._suspend(change.incident)
+            self._dispatcher.wake()
         self._log_store(self._keeper.problem)
-        self._tell()
+        self._observers.tell()
 
     def _suspend(self, incident: Incident) -> None:
         for dependency in tuple(self._dependencies.values()):
             call(dependency.suspend, incident)
-
-    def _tell(self) -> None:
-        self._dispatcher.wake()
-        self._observers.tell()
 
     def _report_delivery(self, event: AlertDelivered | AlertFailed, is_journaled: bool) -> None:
         if isinstance(event, AlertFailed):
@@ -375,7 +375,7 @@ class FailSafe:
         except StoreError as error:
             self._log_store(error)
         self._look_after_alerts()
-        self._tell()
+        self._observers.tell()
         return done
 
     def _sync(self) -> tuple[Seen, StoreError | None]:
@@ -425,6 +425,7 @@ class FailSafe:
         self._note_refusals(is_last=True)
         reason = f"all checks passed in {count} consecutive rounds"
         self._keeper.leave(self._leave(None, reason, self.epoch, done, force=False))
+        self._dispatcher.wake()
 
     def _leave(
         self, actor: str | None, reason: str, epoch: int, done: Round | None, *, force: bool
@@ -442,7 +443,8 @@ class FailSafe:
         self._dispatcher.replace_hung()
         self._note_refusals(is_last=False)
         try:
-            self._keeper.store.care()
+            if self._keeper.store.care():
+                self._dispatcher.wake()
         except StoreError as error:
             self._log_store(error)
 
@@ -498,7 +500,8 @@ class FailSafe:
             raise ResetRefusedError(str(stale), ("epoch",)) from stale
         except StoreError as error:
             raise ResetRefusedError(f"it cannot be recorded: {error}", ("store",)) from error
-        self._tell()
+        self._dispatcher.wake()
+        self._observers.tell()
 
     # What the journal gets now and then
 

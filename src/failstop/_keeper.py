@@ -12,6 +12,7 @@ words.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import threading
@@ -41,6 +42,8 @@ __all__ = ["Keeper", "Seen"]
 
 COUNT_EVERY = 60.0
 """Seconds between two journal rows that count failures of a kind that is known."""
+PROGRESS_EVERY = 10.0
+"""Seconds between two journal rows that say how recovery goes."""
 BEAT_EVERY = 30.0
 """Seconds between two proofs that the store can be written, while nothing else writes."""
 BEAT_PATIENCE = 10.0
@@ -91,6 +94,7 @@ class Keeper:
         self._counts: dict[str, Trip] = {}
         self._known_kinds: set[str] = set()
         self._counted_at = self._beat_at = self._synced_at = time.monotonic()
+        self._progress_at = -math.inf
         self._seen_revision = 0
         self._is_over = False
         self._joined: deque[str] = deque(maxlen=64)
@@ -211,9 +215,13 @@ class Keeper:
         if incident is not None and not self.has_joined(incident.incident_id):
             self._joined.append(incident.incident_id)
 
-    def _note(self, event: Event) -> None:
+    def _note_progress(self, event: Event) -> None:
+        """Tell observers always, the journal now and then: a check may fail every other round."""
         self.events.append(event)
-        self._late.append(event)
+        now = time.monotonic()
+        if now >= self._progress_at + PROGRESS_EVERY:
+            self._progress_at = now
+            self._late.append(event)
 
     def _forget(self, late: Sequence[Event]) -> None:
         """Take what the journal has now out of what is late; called with `_saving` held."""
@@ -241,7 +249,9 @@ class Keeper:
         with self._lock:
             latch = self.standing.latch.step(Signal.VERIFIED, revision=revision)
             self._set(Standing(latch))
-            self._note(Verified(self.service, latch.epoch, datetime.now(UTC)))
+            event = Verified(self.service, latch.epoch, datetime.now(UTC))
+            self.events.append(event)
+            self._late.append(event)
 
     def begin_recovery(self, revision: int) -> None:
         """Go from FAIL_SAFE to RECOVERING.
@@ -254,7 +264,7 @@ class Keeper:
             incident = self.standing.incident
             assert incident is not None
             self._set(Standing(latch, incident))
-            self._note(Recovering(self.service, latch.epoch, datetime.now(UTC), incident))
+            self._note_progress(Recovering(self.service, latch.epoch, datetime.now(UTC), incident))
 
     def fail_recovery(self, failed: tuple[str, ...]) -> None:
         """Go from RECOVERING back to FAIL_SAFE; does nothing in another state."""
@@ -264,7 +274,9 @@ class Keeper:
                 latch = latch.step(Signal.CHECK_FAILED)
                 self._set(Standing(latch, incident))
                 now = datetime.now(UTC)
-                self._note(RecoveryFailed(self.service, latch.epoch, now, incident, failed))
+                self._note_progress(
+                    RecoveryFailed(self.service, latch.epoch, now, incident, failed)
+                )
 
     def close(self) -> None:
         """Go to CLOSED, from any state; calling it again does nothing."""
@@ -291,6 +303,7 @@ class Keeper:
                 self._set(Standing(replace(mine, epoch=epoch)))
                 self.events.append(saved.event)
             self._known_kinds.clear()
+            self._progress_at = -math.inf
             return saved
 
     def follow(self, revision: int) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import threading
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
+from failstop._latch import State
 from failstop._scope import current_scope
 from failstop._standing import Standing
 from failstop.errors import OperationsSuspendedError
@@ -20,6 +21,7 @@ __all__ = ["Refusals"]
 _Template = tuple[Standing, str, dict[str, Any]]
 """What all refusals of one standing say: that standing, the message, the attributes."""
 
+new = OperationsSuspendedError.__new__
 now = datetime.now
 
 
@@ -47,30 +49,31 @@ class Refusals:
             self._looks += 1
             return count
 
-    def refuse(self, standing: Standing) -> NoReturn:
-        """Raise the refusal of `standing`; what it says is made once a standing, not once a call.
+    def refusal(self, standing: Standing) -> OperationsSuspendedError:
+        """Return the refusal of `standing`; what it says is made once a standing, not once a call.
 
-        Raises:
-            OperationsSuspendedError: always.
+        It is returned, not raised: an error and the frame that raises it must not hold one
+        another, or the garbage collector would have more work than all the rest.
         """
         self._count_one()
         said, message, facts = self._template
         if said is not standing:
             said, message, facts = self._template = self._make(standing)
-        error = OperationsSuspendedError.__new__(OperationsSuspendedError, message)
-        facts = facts.copy()
+        error = new(OperationsSuspendedError, message)
+        error.__dict__ = facts = facts.copy()  # a constructor would take twice as long
         facts["occurred_at"] = now(UTC)
-        error.__dict__ = facts  # a constructor would take as long as all the rest
         scope = current_scope.get()
         if scope is not None:
             scope.mark(error)
-        raise error
+        return error
 
     def _make(self, standing: Standing) -> _Template:
         incident = standing.incident
         if incident is None:
             state = standing.latch.state
             message = f"failsafe {self._service!r} is {state}; nothing is sent until NORMAL"
+            if state is State.NORMAL:  # it was left between the look and this refusal
+                message = f"failsafe {self._service!r} has just returned to NORMAL; send again"
             error = OperationsSuspendedError(message, kind=state.lower())
         else:
             by_person = incident.needs_person or not self._is_automatic

@@ -130,6 +130,10 @@ class StoreFile:
         self._is_closed = False
         self._has_forked = False
 
+    def __del__(self) -> None:
+        """Close the connection of a store that nobody closed; Python warns where one is left."""
+        self._drop()
+
     def is_there(self) -> bool:
         """Say whether there is anything at the path."""
         return self.path is not None and os.path.lexists(self.path)
