@@ -96,7 +96,7 @@ class _Api:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             async with self._changed:
-                self._said.append(json.loads(line))
+                self._said.append({**json.loads(line), "heard_at": time.time()})
                 self._changed.notify_all()
         async with self._changed:
             self._is_over = True
@@ -191,6 +191,7 @@ class _Conductor:
         mended = time.time()
         self._say(act, "the fault is mended")
         recovered = await self._see_recovery(act, api, struck, mended, report)
+        report.pages = len(api.said("alert", struck, action="trigger"))
         report.answers = _answers(traffic, struck, tripped, recovered)
         self._say(act, f"answered meanwhile: {report.answers}")
         return report
@@ -208,7 +209,7 @@ class _Conductor:
             self._say(act, f"alert: {alert['title']}")
         if act.then is not None:
             await asyncio.to_thread(act.then, self._stage)
-        return float(tripped["occurred_at"])
+        return float(tripped["heard_at"])  # by now, if not at once, everything is refused
 
     async def _see_recovery(
         self, act: Act, api: _Api, struck: float, mended: float, report: ActReport
@@ -219,7 +220,6 @@ class _Conductor:
         report.recovered_after = max(0.0, recovered["occurred_at"] - mended)
         self._say(act, f"recovered: {recovered['reason']}")
         report.is_resolved = await api.wait_for("alert", struck, action="resolve") is not None
-        report.pages = len(api.said("alert", struck, action="trigger"))
         return float(recovered["occurred_at"])
 
     def _say(self, act: Act | None, text: str) -> None:
