@@ -9,13 +9,17 @@ from importlib import import_module
 import click
 
 from failstop.errors import ConfigurationError, CriticalError, ResetRefusedError
+from failstop.journal import StoreError
 
 __all__ = ["COMMANDS", "dispatch"]
 
 COMMANDS = {
+    "alert": "failstop.cli._alert:alert",
     "drill": "failstop.cli._drill:drill",
     "explain": "failstop.cli._explain:explain",
+    "journal": "failstop.cli._journal:journal",
     "scan": "failstop.scan._command:scan",
+    "store": "failstop.cli._journal:store",
 }
 """The place of each command, as an entry point is written."""
 
@@ -54,7 +58,7 @@ def dispatch(arguments: Sequence[str]) -> int:
         return 2
     except ConfigurationError as error:
         return _say(str(error), 2)
-    except (CriticalError, ResetRefusedError) as error:
+    except (CriticalError, ResetRefusedError, StoreError) as error:
         return _say(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
