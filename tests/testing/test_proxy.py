@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import resource
 import socket
@@ -754,6 +755,27 @@ def test_close_resets_who_is_connected_and_may_be_called_again(
         proxy.refuse()
     with pytest.raises(RuntimeError, match="make a new one"):
         proxy.start()
+
+
+def test_close_raises_what_broke_in_the_proxy(postgres_server: PostgresServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    proxy = FaultProxy(postgres_server)
+    proxy.start()
+    assert proxy._listener is not None
+    accepting = proxy._listener.task
+    assert accepting is not None
+    with socket.socket() as client:
+        free = os.dup(client.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            client.connect((proxy.host, proxy.port))
+            wait_until(accepting.done)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with pytest.raises(OSError, match="Too many open files"):
+            proxy.close()
+    proxy.close()
 
 
 BAD: list[Callable[[FaultProxy | Moment], object]] = [

