@@ -359,7 +359,10 @@ class Guard:
 
     def fail(self, error: Exception, phase: Phase, *, is_probe: bool) -> NoReturn:
         """Diagnose a failure that no event tells; trip and raise, or let the original pass."""
-        if isinstance(error, ConfigurationError | OperationsSuspendedError) or is_probe:
+        if isinstance(error, ConfigurationError) or is_probe:
+            raise error
+        if isinstance(error, OperationsSuspendedError):
+            mark_scope(error)  # the thread that tripped may have made it, outside of this scope
             raise error
         if isinstance(error, CriticalError):
             self._trip(error)
