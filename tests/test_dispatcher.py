@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from failstop import FailSafe, _failsafe, _keeper, _store
-from failstop.alerts import Alert, AlertAction, DeliveryError, Route, Severity
+from failstop.alerts import Alert, AlertAction, DeliveryError, LoggingSink, Route, Severity
 from failstop.alerts import _dispatcher as dispatcher
 from failstop.alerts._outbox import Outbox
 from failstop.errors import ConfigurationError, DatabaseUnavailableError, GatewayUnavailableError
@@ -507,3 +508,24 @@ def test_deliveries_are_events(make: Make) -> None:
     wait_until(lambda: any(isinstance(event, AlertDelivered) for event in events))
     delivered = next(event for event in events if isinstance(event, AlertDelivered))
     assert (delivered.sink, delivered.action, delivered.epoch) == ("capturing", "trigger", 1)
+
+
+def test_the_logging_sink_writes_a_record_with_the_facts(caplog: pytest.LogCaptureFixture) -> None:
+    with FailSafe("api", sinks=[LoggingSink()], recovery=FAST) as failsafe:
+        failsafe.trip(gone())
+        assert failsafe.flush(10)
+    record = next(each for each in caplog.records if each.name == "failstop.alerts")
+    assert record.levelname == "CRITICAL"
+    assert record.getMessage() == "trigger: api: Database unavailable: the server is gone"
+    facts = vars(record)["failstop"]
+    assert (facts["kind"], facts["error_code"], facts["occurrences"]) == (
+        "refused",
+        "DB_UNAVAILABLE",
+        1,
+    )
+
+
+def test_a_delivery_error_survives_a_pickle() -> None:
+    error = DeliveryError("429", retry_after=7.0, is_permanent=True)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.retry_after, again.is_permanent) == ("429", 7.0, True)

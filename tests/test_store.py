@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from failstop import FailSafe
+from failstop import FailSafe, _keeper
 from failstop._latch import State
 from failstop.alerts import AlertAction
 from failstop.errors import ConfigurationError, DatabaseUnavailableError, ResetRefusedError
@@ -114,7 +114,7 @@ def test_a_kill_right_after_the_trip_loses_nothing(path: Path) -> None:
     """The trip is in the file when trip() has returned, whatever happens to the process then."""
     code = """
         import os, sys
-        from failstop import FailSafe
+        from failstop import FailSafe, _keeper
         from failstop.errors import DatabaseUnavailableError
         failsafe = FailSafe("api", store=sys.argv[1])
         failsafe.start()
@@ -209,7 +209,8 @@ def test_a_trip_in_one_process_stops_the_other_within_a_round(make: Make) -> Non
     other.start()
     other.subscribe(events.append)
     incident = one.trip(gone())
-    wait_until(lambda: not other.is_normal)
+    wait_until(lambda: any(isinstance(event, Tripped) for event in events))
+    assert not other.is_normal
     assert other.incident == incident
     assert other.epoch == one.epoch
     assert [event.incident for event in events if isinstance(event, Tripped)] == [incident]
@@ -239,7 +240,8 @@ def test_a_reset_in_one_process_frees_the_other(make: Make) -> None:
     one.trip(gone())
     wait_until(lambda: not other.is_normal)
     one.reset(actor="ann", reason="done")
-    wait_until(lambda: other.is_normal)
+    wait_until(lambda: any(isinstance(event, Reset) for event in events))
+    assert other.is_normal
     assert [event.actor for event in events if isinstance(event, Reset)] == ["ann"]
     one.require()
 
@@ -514,7 +516,7 @@ def test_a_file_size_limit_is_a_failure_that_is_told(path: Path) -> None:
     """The system refuses to let the file grow: the process is tripped, and says why."""
     code = """
         import resource, signal, sys, time
-        from failstop import FailSafe
+        from failstop import FailSafe, _keeper
         from failstop.errors import DatabaseUnavailableError
         from failstop.recovery import Recovery
         from failstop.testing import CapturingSink
@@ -548,7 +550,7 @@ def test_a_file_size_limit_is_a_failure_that_is_told(path: Path) -> None:
 def test_a_directory_that_cannot_be_written_means_fail_safe(tmp_path: Path) -> None:
     code = """
         import os, sys
-        from failstop import FailSafe
+        from failstop import FailSafe, _keeper
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
         failsafe = FailSafe("api", store=sys.argv[1])
         failsafe.start()
@@ -578,6 +580,121 @@ def test_a_directory_that_cannot_be_written_means_fail_safe(tmp_path: Path) -> N
     assert not (locked / "new.db").exists()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 400 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_trips_pages_all_the_same_and_is_left_when_there_is_space(
+    small_disk: Path,
+) -> None:
+    """What could not be marked as sent while the disk was full is sent once all the same."""
+    code = """
+        import pathlib, sys, time
+        from failstop import FailSafe, _keeper
+        from failstop.errors import DatabaseUnavailableError
+        from failstop.recovery import Recovery
+        from failstop.testing import CapturingSink
+
+        def fill():
+            with open(disk / "ballast", "ab", buffering=0) as ballast:
+                try:
+                    while True:
+                        ballast.write(bytes(512))
+                except OSError:
+                    pass
+
+        def wait_until(condition):
+            limit = time.monotonic() + 20
+            while not condition():
+                assert time.monotonic() < limit, failsafe.status()
+                time.sleep(0.01)
+
+        disk = pathlib.Path(sys.argv[1])
+        _keeper.BEAT_EVERY = 0.0
+        sink = CapturingSink()
+        recovery = Recovery(probe_interval=0.01, consecutive=2)
+        failsafe = FailSafe("api", store=disk / "store.db", sinks=[sink], recovery=recovery)
+        failsafe.start()
+        fill()
+        wait_until(lambda: not failsafe.is_normal)
+        print(failsafe.incident.kind, failsafe.status().store_error)
+        print(sink.wait_for(1)[0].action, failsafe.state)
+        (disk / "ballast").unlink()
+        wait_until(lambda: failsafe.is_normal)
+        print(failsafe.flush(20), [alert.action.value for alert in sink.alerts])
+
+        sink.failure = OSError()
+        failsafe.halt(actor="ann", reason="drill")
+        wait_until(lambda: failsafe.status().alerts_error is not None)
+        fill()
+        sink.failure = None
+        sink.wait_for(3)
+        wait_until(lambda: failsafe._keeper.problem is not None)
+        (disk / "ballast").unlink()
+        print(failsafe.flush(20), [alert.action.value for alert in sink.alerts][2:])
+        failsafe.close()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(small_disk)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    told, paged, recovered, waited = done.stdout.splitlines()
+    assert told.startswith("store_full the store 'store.db' has no space left")
+    assert told.endswith("free space on its disk")
+    assert paged == "trigger FAIL_SAFE"
+    assert recovered == "True ['trigger', 'resolve']"
+    assert waited == "True ['trigger']"
+    assert verify(small_disk / "store.db").is_intact
+
+
+def test_a_store_that_stays_locked_trips_and_one_that_is_busy_for_a_moment_does_not(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_keeper, "BEAT_EVERY", 0.0)
+    failsafe = make(recovery=Recovery(probe_interval=0.01, consecutive=2))
+    failsafe.start()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: failsafe._keeper.problem is not None)
+        assert failsafe.is_normal
+        monkeypatch.setattr(_keeper, "BEAT_PATIENCE", 0.0)
+        wait_until(lambda: kind_of(failsafe) == "store_locked")
+        other.execute("ROLLBACK")
+    monkeypatch.setattr(_keeper, "BEAT_PATIENCE", 10.0)
+    wait_until(lambda: failsafe.is_normal)
+    assert verify(path).is_intact
+
+
+def test_counts_that_cannot_be_written_are_kept(make: Make, path: Path) -> None:
+    failsafe = make()
+    failsafe.start()
+    for _ in range(3):
+        failsafe.trip(gone())
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        failsafe.plan_reset()
+        failsafe.trip(gone())
+        other.execute("ROLLBACK")
+    failsafe.plan_reset()
+    assert failsafe.incident is not None
+    assert failsafe.incident.occurrences == 4
+    failsafe.close()
+    report = check(path)
+    assert report.incident is not None
+    assert report.incident.occurrences == 4
+
+
 # Forks
 
 
@@ -603,7 +720,7 @@ def test_a_child_shares_the_store_with_its_parent(make: Make, path: Path) -> Non
 def test_two_processes_that_make_a_store_at_once_make_one(path: Path) -> None:
     code = """
         import sys
-        from failstop import FailSafe
+        from failstop import FailSafe, _keeper
         with FailSafe("api", store=sys.argv[1]) as failsafe:
             print(failsafe.state)
     """

@@ -41,7 +41,6 @@ __all__ = [
 LONGEST_HOLD = 3600.0
 """Seconds that a lane may be held."""
 PAGE, REMINDER, ESCALATION, NOTE, COUNT = "page", "reminder", "escalation", "note", "count"
-UNWRITABLE = frozenset({"store_full", "store_read_only"})
 
 # A wait is over when its time has come, and when the clock went back before it began.
 NEXT = """
@@ -191,7 +190,7 @@ class Outbox:
             with self._writing() as connection:
                 return self._take(connection, sink, hold)
         except StoreError as error:
-            if error.kind not in UNWRITABLE:
+            if error.kind == "store_locked":  # another process writes, and may send
                 raise
         with self._file.reading() as connection:
             parcel = self._next(connection, sink)
