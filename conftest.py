@@ -34,6 +34,6 @@ def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["page_database"],
 ).pytest()
