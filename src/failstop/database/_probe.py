@@ -6,10 +6,8 @@ import os
 import socket
 
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Connection
 
-from failstop.database.schema import witness
 from failstop.errors import DatabaseUnavailableError, Outcome
 
 __all__ = ["prove_writable"]
@@ -17,6 +15,12 @@ __all__ = ["prove_writable"]
 POSTGRESQL = text(
     "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', "
     "to_regclass('failstop.witness') IS NOT NULL"
+)
+
+RAISE_WITNESS = text(
+    "INSERT INTO failstop.witness AS witness (process, counter) VALUES (:process, 1) "
+    "ON CONFLICT (process) DO UPDATE SET counter = witness.counter + 1, seen_at = now() "
+    "RETURNING counter"
 )
 
 
@@ -49,17 +53,6 @@ def _prove_postgresql(connection: Connection, name: str) -> str:
     counter = connection.execute(RAISE_WITNESS, {"process": _process()}).scalar_one()
     connection.commit()
     return f"committed a write, witness at {counter}"
-
-
-RAISE_WITNESS = (
-    insert(witness)
-    .values(counter=1)
-    .on_conflict_do_update(
-        index_elements=[witness.c.process],
-        set_={"counter": witness.c.counter + 1, "seen_at": text("now()")},
-    )
-    .returning(witness.c.counter)
-)
 
 
 def _process() -> str:

@@ -6,7 +6,6 @@ PostgreSQL only, in a schema of their own named `failstop`.
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, func
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateSchema, CreateTable, ExecutableDDLElement
 
@@ -28,6 +27,8 @@ witness: Table = Table(
 
 def schema_sql() -> str:
     """Return the statements that create the tables, for a person or a migration to run."""
+    from sqlalchemy.dialects import postgresql  # a fifth of what loading all of failstop takes
+
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     statements: list[ExecutableDDLElement] = [CreateSchema("failstop", if_not_exists=True)]
     statements += [CreateTable(table, if_not_exists=True) for table in metadata.sorted_tables]
