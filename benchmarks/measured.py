@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import tempfile
 import time
@@ -135,8 +136,9 @@ def transaction(database: Database) -> None:
 
 def add_trip(runner: pyperf.Runner) -> None:
     """A trip with its alert made durable, beside one that is kept in memory."""
-    folder = Path(tempfile.mkdtemp(prefix="failstop-bench-"))
-    for name, store in (("memory", None), ("store", folder / "failstop.db")):
+    folder = tempfile.TemporaryDirectory(prefix="failstop-bench-")  # lasts as long as the process
+    atexit.register(folder.cleanup)
+    for name, store in (("memory", None), ("store", Path(folder.name) / "failstop.db")):
         failsafe = FailSafe("bench", recovery=QUIET, store=store)
         failsafe.start()
         runner.bench_time_func(f"trip {name}", lambda loops, f=failsafe: time_trips(f, loops))
