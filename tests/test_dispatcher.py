@@ -169,6 +169,30 @@ def test_what_did_not_arrive_is_tried_until_it_does_and_in_order(make: Make) -> 
     wait_until(lambda: failsafe.status().alerts_error is None)
 
 
+def test_nothing_overtakes_a_trigger_that_waits(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shy(CapturingSink):
+        refused = 0
+
+        def send(self, alert: Alert) -> None:
+            if alert.action is TRIGGER and self.refused < 1:
+                self.refused += 1
+                raise OSError
+            super().send(alert)
+
+    monkeypatch.setattr(dispatcher, "FIRST_WAIT", 0.6)
+    monkeypatch.setattr(dispatcher, "LONGEST_WAIT", 0.6)
+    sink = Shy()
+    failsafe = make(sink)
+    failsafe.trip(gone())
+    wait_until(lambda: sink.refused == 1)
+    failsafe.halt(actor="ann", reason="drill")
+    failsafe.reset(actor="ann", reason="done")
+    assert failsafe.flush(10)
+    assert actions(sink) == [TRIGGER, UPDATE, RESOLVE]
+
+
 def test_an_alert_that_is_refused_for_ever_does_not_hold_other_incidents(make: Make) -> None:
     class Picky(CapturingSink):
         refused: str | None = None
