@@ -162,6 +162,18 @@ def test_a_line_that_expires_is_cut(watchdog: Watchdog) -> None:
     peer.close()
 
 
+def test_a_line_that_was_cut_at_the_last_moment_is_not_handed_over(watchdog: Watchdog) -> None:
+    peer = Peer()
+    line = make_line(watchdog, peer)
+    line.arm(time.monotonic() + 3600)
+    assert line.hand_over()
+    line.arm(time.monotonic())
+    assert peer.here.recv(1) == b""
+    assert not line.hand_over()
+    line.release(is_broken=True)
+    peer.close()
+
+
 def test_lines_that_race_the_watchdog_never_hit_another_descriptor(watchdog: Watchdog) -> None:
     """After `rest()` a line is never cut, and a closed descriptor's successor never either.
 

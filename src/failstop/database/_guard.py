@@ -383,10 +383,13 @@ class Guard:
         if line is None or line.is_probe or line.cut is not Cut.DEADLINE or not line.is_severed:
             return
         transaction = line.transaction
-        if transaction is not None and not transaction.is_told:
-            outcome = outcome_of(transaction.phase)
-            transaction.settle(outcome)
-            self._trip(to_error(SILENT, outcome=outcome, name=self.name))
+        if transaction is None or transaction.is_told:
+            return
+        if transaction.outcome is Outcome.COMMITTED:
+            return  # the answer was a moment faster
+        outcome = outcome_of(transaction.phase)
+        transaction.settle(outcome)
+        self._trip(to_error(SILENT, outcome=outcome, name=self.name))
 
     def _trip(self, error: CriticalError) -> None:
         self.failsafe.trip(error)

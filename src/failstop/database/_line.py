@@ -112,6 +112,12 @@ class Line(Timer):
             self.transaction.is_open = False
         self.transaction = transaction
 
+    def hand_over(self) -> bool:
+        """Disarm for whoever has asked for the connection; False where it was cut at the last."""
+        with self._lock:
+            self.due = None
+            return not self.is_severed
+
     def rest(self) -> None:
         """Disarm: from the return of this call on the watchdog leaves the connection alone."""
         with self._lock:

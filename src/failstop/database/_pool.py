@@ -72,16 +72,23 @@ class GuardedPool(Pool):
         end = limit if limit is not None else time.monotonic() + self.guard.deadline
         token = checkout.set(Checkout(end, self.is_probe))
         try:
-            connection = super().connect()
+            connection, line = self._connect_whole()
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
             self.guard.fail(error, Phase.CHECKOUT, is_probe=self.is_probe)
         finally:
             checkout.reset(token)
-        line = line_of(connection)
-        assert line is not None
-        line.due = None
         line.limit = limit
         return connection
+
+    def _connect_whole(self) -> tuple[PoolProxiedConnection, Line]:
+        """Check out until the ping's answer was not overtaken by its own time."""
+        while True:
+            connection = super().connect()
+            line = line_of(connection)
+            assert line is not None
+            if line.hand_over():
+                return connection, line
+            connection.invalidate()
 
     def _do_get(self) -> ConnectionPoolEntry:
         entry = self._wait_for_entry()
