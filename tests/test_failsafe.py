@@ -392,6 +392,7 @@ def test_recovery_is_automatic_once_enough_rounds_passed(make: Make) -> None:
     wait_until(lambda: any(isinstance(event, Reset) for event in events))
     assert failsafe.is_normal
     assert switch.probes >= probes + FAST.consecutive - 1, "one may have been under way"
+    wait_until(lambda: any(isinstance(event, Reset) for event in events))  # told after the change
     resets = [event for event in events if isinstance(event, Reset)]
     assert [event.actor for event in resets] == [None]
     assert [result.name for result in resets[0].evidence] == ["database"]
