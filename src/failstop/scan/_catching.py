@@ -6,7 +6,7 @@ Lives here: the reading of `except` clauses and of `suppress`. Never here: what 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from failstop.scan import _vocabulary as words
 from failstop.scan._model import Module, TryNode, child_blocks, dotted, last_part
@@ -18,11 +18,13 @@ __all__ = ["Catch", "catch_of", "catch_of_types", "swallows_all"]
 class Catch:
     """The errors a clause takes.
 
-    `reach`: broad, database, network, business, critical or other.
+    `reach`: broad, database, network, business, critical or other. `is_after_critical` is true
+    where an earlier clause took the failures that a guard tells.
     """
 
     reach: str
     names: tuple[str, ...]
+    is_after_critical: bool = False
 
     @property
     def is_database(self) -> bool:
@@ -32,7 +34,7 @@ class Catch:
     @property
     def is_critical(self) -> bool:
         """True where failstop's CriticalError is caught."""
-        return self.reach in ("broad", "critical")
+        return self.reach in ("broad", "critical") and not self.is_after_critical
 
     @property
     def text(self) -> str:
@@ -116,21 +118,31 @@ def covers_database(catch: Catch, module: Module) -> bool:
     """True where after this clause no failure of the database is left for a later one."""
     if catch.reach == "broad":
         return True
-    lasts = {last_part(module.resolve(name)) for name in catch.names}
-    return catch.reach in ("database", "critical") and bool(
-        lasts & (words.ALL_DATABASE_ERRORS | words.CRITICAL_ERRORS)
-    )
+    return catch.reach == "database" and bool(_lasts(catch, module) & words.ALL_DATABASE_ERRORS)
+
+
+def covers_critical(catch: Catch, module: Module) -> bool:
+    """True where after this clause no failure of a guarded database is left for a later one."""
+    is_named = bool(_lasts(catch, module) & words.ALL_CRITICAL_ERRORS)
+    return is_named and module.uses("failstop")
+
+
+def _lasts(catch: Catch, module: Module) -> set[str]:
+    return {last_part(module.resolve(name)) for name in catch.names}
 
 
 def reaching(statement: TryNode, handler: ast.ExceptHandler, module: Module) -> Catch | None:
     """What the earlier handlers leave for this one; None where it is nothing of a database."""
-    for earlier in statement.handlers:
-        if earlier is handler:
-            break
-        if covers_database(catch_of(earlier, module), module):
-            return None
     catch = catch_of(handler, module)
-    return catch if catch.reach in ("broad", "database", "network", "critical") else None
+    for earlier in statement.handlers[: statement.handlers.index(handler)]:
+        taken = catch_of(earlier, module)
+        if covers_database(taken, module):
+            return None
+        if covers_critical(taken, module):
+            catch = replace(catch, is_after_critical=True)
+    if catch.reach == "critical":
+        return None if catch.is_after_critical else catch
+    return catch if catch.reach in ("broad", "database", "network") else None
 
 
 def swallows_all(statement: TryNode, module: Module) -> bool:

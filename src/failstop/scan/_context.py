@@ -45,6 +45,7 @@ _COMMITTING = (
 )
 _BEGINNINGS = ("begin", "transaction", "atomic", "start_transaction")
 _HOLDERS = ("engine", "session", "connection", "factory", "database", "guarded", "pool")
+_GUARDABLE = ("guarded", "engine", "session", "factory")
 _GIVEN = (("pool", "connection"), ("guarded", "session"))
 _VIEWS = ("View", "Resource", "Handler", "ViewSet", "MethodView", "Endpoint")
 
@@ -201,8 +202,23 @@ class Context:
                     continue
                 if touches is None:
                     touches = list(self.databases.escaping(statement.body, function))
-                if touches:
-                    yield Attempt(self, function, statement, handler, catch, touches)
+                left = self._unguarded(touches) if catch.is_after_critical else touches
+                if left:
+                    yield Attempt(self, function, statement, handler, catch, left)
+
+    def _unguarded(self, touches: list[Touch]) -> list[Touch]:
+        """The touches whose failures are no CriticalError.
+
+        An engine may be guarded in another module, so what comes from one counts as guarded.
+        """
+        foreign = words.UNGUARDED_PACKAGES & self.module.packages
+        if foreign and not any(touch.kind in _GUARDABLE for touch in touches):
+            return touches
+        return [
+            touch
+            for touch in touches
+            if self.module.name_of(touch.node.func).partition(".")[0] in foreign
+        ]
 
     @cached_property
     def _is_network_driver(self) -> bool:

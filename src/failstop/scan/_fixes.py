@@ -20,6 +20,7 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from failstop.scan import _source
+from failstop.scan import _vocabulary as words
 from failstop.scan._catching import catch_of
 from failstop.scan._context import Attempt, Context
 from failstop.scan._finding import Finding
@@ -29,18 +30,6 @@ __all__ = ["Mended", "mend"]
 
 _ERROR = "CriticalError"
 _HOMES = ("failstop", "failstop.errors")
-_DRIVERS = (
-    "aiomysql",
-    "aiopg",
-    "aiosqlite",
-    "asyncpg",
-    "MySQLdb",
-    "peewee",
-    "psycopg",
-    "psycopg2",
-    "pymysql",
-    "sqlite3",
-)
 
 
 @dataclass(slots=True)
@@ -117,7 +106,7 @@ class _Places:
 def _swallows_guarded(attempt: Attempt) -> bool:
     """True for a broad handler around calls that are guarded, all of them, that keeps the error."""
     handler, module = attempt.handler, attempt.context.module
-    if handler is None or attempt.is_cleanup or module.uses(*_DRIVERS):
+    if handler is None or attempt.is_cleanup or module.uses(*words.UNGUARDED_PACKAGES):
         return False
     if catch_of(handler, module).reach != "broad":
         return False

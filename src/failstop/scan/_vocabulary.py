@@ -44,6 +44,10 @@ DATABASE_PACKAGES = frozenset(
 )
 #: Packages whose modules may hold connections and sessions of other sorts.
 ACTIVE_RECORDS = frozenset("django rest_framework tortoise failstop records".split())
+#: Packages whose calls no Database guards: it guards SQLAlchemy's engines.
+UNGUARDED_PACKAGES = DATABASE_PACKAGES - frozenset(
+    "sqlalchemy flask_sqlalchemy sqlmodel dataset records failstop".split()
+)
 DOCUMENT_PACKAGES = frozenset("pymongo motor mongoengine beanie flask_pymongo supabase".split())
 EMBEDDED_DRIVERS = frozenset({"sqlite3", "aiosqlite", "apsw", "duckdb"})
 
@@ -436,6 +440,8 @@ CRITICAL_ERRORS = frozenset(
     "TransactionFailedError CommitOutcomeUnknownError GatewayUnavailableError "
     "OperationsSuspendedError".split()
 )
+#: The critical errors that take every failure of a guarded database.
+ALL_CRITICAL_ERRORS = frozenset({"CriticalError", "CriticalDatabaseError"})
 DATABASE_ERROR_NAME = re.compile(
     r"(Database|DB|Db|SQL|Postgres|Repository|Persistence|Storage)\w*"
     r"(Error|Exception|Unavailable|Failure)$"
