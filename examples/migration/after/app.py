@@ -3,7 +3,7 @@
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from failstop import Database, FailSafe
+from failstop import Database, FailSafe, IdempotencyConflictError
 from failstop.flask import FailStop
 from migration.after.book import Book
 from migration.after.settings import Settings
@@ -33,12 +33,17 @@ def create_app(failsafe: FailSafe, database: Database, venue: Venue) -> Flask:
 
     @app.post("/orders/<order_id>/cancel")
     def cancel_order(order_id: str) -> ResponseReturnValue:
-        desk.cancel_order(order_id)
+        if not desk.cancel_order(order_id):
+            return jsonify(error="no such order at the venue"), 409
         return "", 204
 
     @app.get("/positions")
     def list_positions() -> Response:
         return jsonify(book.positions())
+
+    @app.errorhandler(IdempotencyConflictError)
+    def refuse_conflict(error: IdempotencyConflictError) -> ResponseReturnValue:
+        return jsonify(error=str(error), id=error.key), 409
 
     return app
 

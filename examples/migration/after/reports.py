@@ -2,17 +2,18 @@
 
 from datetime import date
 
-from sqlalchemy import Connection, Date, cast, update
+from sqlalchemy import Date, cast, update
 
 from failstop import Database
 from migration.after.store import orders
 
 
 def freeze_day(database: Database, day: date) -> None:
-    """Freeze the day's orders once; a failure is not a day without orders, so it is raised."""
-    database.run_once(f"freeze-{day}", lambda connection: _freeze(connection, day))
+    """Freeze the day's orders; a failure is not a day without orders, so it is raised.
 
-
-def _freeze(connection: Connection, day: date) -> None:
+    An order that is being placed stays for `Desk.reconcile()`. A second call freezes what is left.
+    """
     placed_on = cast(orders.c.placed_at, Date)
-    connection.execute(update(orders).where(placed_on == day).values(state="frozen"))
+    known = update(orders).where(placed_on == day, orders.c.state != "placing")
+    with database.transaction() as connection:
+        connection.execute(known.values(state="frozen"))

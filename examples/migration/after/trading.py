@@ -1,12 +1,16 @@
-"""Placing, cancelling and booking orders: commit the intent, act, record; each under its key."""
+"""Placing, cancelling and booking orders: commit the intent, act, record; each by its own id."""
 
 from typing import Any
 
 from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from failstop import Database
-from migration.after.store import audit, orders, positions
+from migration.after.store import audit, fills, insert_once, orders, positions
 from migration.after.venue import Venue
+
+ORDER = ("id", "symbol", "side", "quantity")
+FILL = ("id", "symbol", "quantity")
 
 
 class Desk:
@@ -20,13 +24,12 @@ class Desk:
         """Place an order and return the venue's reference; a second call does not place it again.
 
         The intent is committed before the venue hears of it. What a crash leaves in between is an
-        order in the state "placing", which `reconcile()` asks the venue about.
+        order in the state "placing", which `reconcile()` asks the venue about. Where nobody knows
+        whether a commit took effect, the error says so, and the same order may be sent again.
         """
-        what = f"{order['side']} {order['quantity']} {order['symbol']}"
-        self._database.run_once(
-            f"place-{order['id']}", lambda c: _intend(c, order), fingerprint=what
-        )
-        return self._send(order)
+        with self._database.transaction() as connection:
+            reference = _intend(connection, _pick(order, ORDER))
+        return reference or self._send(order)
 
     def reconcile(self) -> list[str]:
         """Ask the venue about every order whose sending nobody saw the end of; return their ids."""
@@ -35,48 +38,58 @@ class Desk:
             self._send(row._asdict())
         return [row.id for row in rows]
 
-    def cancel_order(self, order_id: str) -> None:
-        """Ask for a cancellation, together with its audit row: both, or neither, and once."""
-        self._database.run_once(f"cancel-{order_id}", lambda c: _cancel(c, order_id))
+    def cancel_order(self, order_id: str) -> bool:
+        """Ask for a cancellation with its audit row, both or neither; False where none is sent."""
+        with self._database.transaction() as connection:
+            return _cancel(connection, order_id)
 
     def book_fill(self, fill: dict[str, Any]) -> None:
         """Book a fill once, however often the venue tells it."""
-        self._database.run_once(f"fill-{fill['id']}", lambda c: _book(c, fill))
+        with self._database.transaction() as connection:
+            if insert_once(connection, fills, _pick(fill, FILL)):
+                _add_to_position(connection, fill["symbol"], fill["quantity"])
 
     def _send(self, order: dict[str, Any]) -> str:
         """Ask the venue first: a send whose answer was lost may have arrived."""
-        reference = self._venue.find(order["id"]) or self._venue.place(_as_sent(order))
-        self._database.run_once(
-            f"sent-{order['id']}", lambda c: _confirm(c, order["id"], reference)
-        )
+        reference = self._venue.find(order["id"]) or self._venue.place(_pick(order, ORDER))
+        with self._database.transaction() as connection:
+            _confirm(connection, order["id"], reference)
         return reference
 
 
-def _intend(connection: Connection, order: dict[str, Any]) -> None:
-    connection.execute(orders.insert().values(**_as_sent(order), state="placing"))
-    connection.execute(audit.insert().values(order_id=order["id"], event="placing"))
+def _intend(connection: Connection, order: dict[str, Any]) -> str | None:
+    """Write the intent; return the venue's reference of an order that was sent before."""
+    if insert_once(connection, orders, order, state="placing"):
+        connection.execute(audit.insert().values(order_id=order["id"], event="placing"))
+        return None
+    sent = select(orders.c.venue_reference).where(orders.c.id == order["id"])
+    reference: str | None = connection.execute(sent).scalar_one()
+    return reference
 
 
 def _confirm(connection: Connection, order_id: str, reference: str) -> None:
+    """Record what the venue said, unless another call was faster."""
     placing = update(orders).where(orders.c.id == order_id, orders.c.state == "placing")
-    connection.execute(placing.values(state="sent", venue_reference=reference))
-    connection.execute(audit.insert().values(order_id=order_id, event="sent"))
+    if connection.execute(placing.values(state="sent", venue_reference=reference)).rowcount:
+        connection.execute(audit.insert().values(order_id=order_id, event="sent"))
 
 
-def _cancel(connection: Connection, order_id: str) -> None:
-    wanted = update(orders).where(orders.c.id == order_id)
-    connection.execute(wanted.values(state="cancel requested"))
-    connection.execute(audit.insert().values(order_id=order_id, event="cancel requested"))
+def _cancel(connection: Connection, order_id: str) -> bool:
+    """Mark an order that is at the venue; one that is being placed has first to arrive there."""
+    sent = update(orders).where(orders.c.id == order_id, orders.c.state == "sent")
+    if connection.execute(sent.values(state="cancel requested")).rowcount:
+        connection.execute(audit.insert().values(order_id=order_id, event="cancel requested"))
+    state = connection.execute(select(orders.c.state).where(orders.c.id == order_id)).scalar()
+    return state == "cancel requested"
 
 
-def _book(connection: Connection, fill: dict[str, Any]) -> None:
-    quantity = positions.c.quantity + fill["quantity"]
-    booked = update(positions).where(positions.c.symbol == fill["symbol"])
-    if connection.execute(booked.values(quantity=quantity)).rowcount == 0:
-        connection.execute(
-            positions.insert().values(symbol=fill["symbol"], quantity=fill["quantity"])
-        )
+def _add_to_position(connection: Connection, symbol: str, quantity: int) -> None:
+    new = insert(positions).values(symbol=symbol, quantity=quantity)
+    total = positions.c.quantity + new.excluded.quantity
+    connection.execute(
+        new.on_conflict_do_update(index_elements=["symbol"], set_={"quantity": total})
+    )
 
 
-def _as_sent(order: dict[str, Any]) -> dict[str, Any]:
-    return {name: order[name] for name in ("id", "symbol", "side", "quantity")}
+def _pick(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: given[name] for name in names}

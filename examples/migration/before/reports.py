@@ -14,7 +14,8 @@ database = Database(engine, failsafe)
 def freeze_day(day):
     """Freeze the day's orders; the caller goes on with the reports."""
     try:
-        database.run_once(f"freeze-{day}", lambda connection: _freeze(connection, day))
+        with database.transaction() as connection:
+            _freeze(connection, day)
     except Exception as error:
         notify(f"day {day} not frozen: {type(error).__name__}")
 
