@@ -19,7 +19,7 @@ from failstop.alerts import Alert, AlertAction, DeliveryError, LoggingSink, Rout
 from failstop.alerts import _dispatcher as dispatcher
 from failstop.alerts._outbox import Outbox
 from failstop.errors import ConfigurationError, DatabaseUnavailableError, GatewayUnavailableError
-from failstop.events import AlertDelivered, AlertFailed, Event
+from failstop.events import AlertDelivered, AlertFailed, Checked, Event
 from failstop.journal import check, rows
 from failstop.recovery import Recovery
 from failstop.testing import CapturingSink
@@ -34,6 +34,19 @@ def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < limit, "it did not happen in time"
         time.sleep(0.005)
+
+
+def wait_for_rounds(failsafe: FailSafe, count: int = 2) -> None:
+    """Wait until `count` more check rounds were made: with two, one began after this call."""
+    seen = list[Checked]()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Checked):
+            seen.append(event)
+
+    end = failsafe.subscribe(note)
+    wait_until(lambda: len(seen) >= count)
+    end()
 
 
 def gone() -> DatabaseUnavailableError:
@@ -211,6 +224,8 @@ def test_an_alert_that_is_refused_for_ever_does_not_hold_other_incidents(make: M
     second = failsafe.trip(gone())
     assert second is not None
     assert sink.wait_for(1)[0].incident_id == second.incident_id
+    wait_until(lambda: failsafe.status().alerts_pending == 2)
+    wait_for_rounds(failsafe)
     assert failsafe.status().alerts_pending == 2, "it is kept, never dropped"
 
 
@@ -359,13 +374,7 @@ def test_a_page_is_repeated_until_somebody_acknowledges(make: Make) -> None:
     assert failsafe.incident is not None
     assert failsafe.incident.acknowledged_by == "ann"
     count = len(sink.alerts)
-    seen = set[int]()
-
-    def has_made_many_rounds() -> bool:
-        seen.add(id(failsafe._round))
-        return len(seen) > 15
-
-    wait_until(has_made_many_rounds)
+    wait_for_rounds(failsafe, 15)
     assert len(sink.alerts) == count
 
 
@@ -429,8 +438,7 @@ def test_updates_on_the_count_are_rare(make: Make, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(_keeper, "COUNT_EVERY", 0.0)
     told = sink.wait_for(lambda alert: alert.action is UPDATE)[0]
     assert told.occurrences == 2
-    seen = failsafe._round
-    wait_until(lambda: failsafe._round is not seen)
+    wait_for_rounds(failsafe)
     assert failsafe.flush(10)
     assert actions(sink) == [TRIGGER, UPDATE]
 

@@ -83,6 +83,19 @@ def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
         time.sleep(0.002)
 
 
+def wait_for_rounds(failsafe: FailSafe, count: int = 2) -> None:
+    """Wait until `count` more check rounds were made: with two, one began after this call."""
+    seen = list[Checked]()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Checked):
+            seen.append(event)
+
+    end = failsafe.subscribe(note)
+    wait_until(lambda: len(seen) >= count)
+    end()
+
+
 @pytest.fixture
 def make() -> Iterator[Callable[..., FailSafe]]:
     made: list[FailSafe] = []
@@ -439,8 +452,7 @@ def test_a_manual_recovery_waits_for_a_person(make: Make) -> None:
     failsafe.start()
     failsafe.trip(gone())
     wait_until(lambda: failsafe.state is State.RECOVERING)
-    seen = failsafe._round
-    wait_until(lambda: failsafe._round is not seen)
+    wait_for_rounds(failsafe)
     assert failsafe.state is State.RECOVERING
     failsafe.reset(actor="ann", reason="looked at it")
     assert failsafe.is_normal
@@ -453,8 +465,7 @@ def test_a_halt_waits_for_a_person_even_where_recovery_is_automatic(make: Make) 
     assert incident.is_halt
     assert incident.needs_person
     wait_until(lambda: failsafe.state is State.RECOVERING)
-    seen = failsafe._round
-    wait_until(lambda: failsafe._round is not seen)
+    wait_for_rounds(failsafe)
     assert failsafe.state is State.RECOVERING
     failsafe.reset(actor="ann", reason="explained")
     assert failsafe.is_normal
@@ -466,8 +477,7 @@ def test_a_failure_that_needs_a_person_waits_for_one(make: Make) -> None:
     failsafe.trip(gone())
     failsafe.trip(CriticalError("writes were lost", kind="lost_writes"), needs_person=True)
     wait_until(lambda: failsafe.state is State.RECOVERING)
-    seen = failsafe._round
-    wait_until(lambda: failsafe._round is not seen)
+    wait_for_rounds(failsafe)
     assert failsafe.state is State.RECOVERING
 
 
@@ -483,8 +493,7 @@ def test_a_users_check_holds_recovery_back(make: Make) -> None:
     failsafe.start()
     is_well = False
     failsafe.trip(gone())
-    seen = failsafe._round
-    wait_until(lambda: failsafe._round is not seen)
+    wait_for_rounds(failsafe)
     assert failsafe.state is State.FAIL_SAFE
     is_well = True
     wait_until(lambda: failsafe.state is State.NORMAL)

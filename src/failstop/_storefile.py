@@ -13,6 +13,7 @@ import secrets
 import socket
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -130,10 +131,6 @@ class StoreFile:
         self._is_closed = False
         self._has_forked = False
 
-    def __del__(self) -> None:
-        """Close the connection of a store that nobody closed; Python warns where one is left."""
-        self._drop()
-
     def is_there(self) -> bool:
         """Say whether there is anything at the path."""
         return self.path is not None and os.path.lexists(self.path)
@@ -141,8 +138,7 @@ class StoreFile:
     def make(self, service: str) -> None:
         """Make the file where there is none: whole and under its name in one step."""
         if self.path is None:
-            self._connection = _connect(":memory:")
-            _fill(self._connection, service)
+            _fill(self._use(_connect(":memory:")), service)
         elif not self.is_there():
             with self._explained():
                 _make(self.path, service)
@@ -257,21 +253,28 @@ class StoreFile:
         """Return the connection, opened and checked where there is none; called with the lock."""
         if self._is_closed:
             raise problem("store_closed", self.name, "is closed", "make a new FailSafe")
-        if self._connection is None:
-            assert self.path is not None
-            self.require_in_place()
-            if self.path.stat().st_size == 0:
-                raise problem("store_corrupt", self.name, "is empty")
-            self._connection = _checked(_connect(f"{self.path.as_uri()}?mode=rw"), self.name)
-            self._inode = self._inode or _inode(self.path)
-        return self._connection
+        if self._connection is not None:
+            return self._connection
+        assert self.path is not None
+        self.require_in_place()
+        if self.path.stat().st_size == 0:
+            raise problem("store_corrupt", self.name, "is empty")
+        connection = _checked(_connect(f"{self.path.as_uri()}?mode=rw"), self.name)
+        self._inode = self._inode or _inode(self.path)
+        return self._use(connection)
+
+    def _use(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Keep `connection`, and close it when this goes away: Python warns where one is left."""
+        self._connection = connection
+        self._closer = weakref.finalize(self, _close, connection)
+        self._closer.atexit = False  # a thread may still use it then
+        return connection
 
     def _drop(self) -> None:
         """Close the connection, where it can be; called with the lock held."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
+        if self._connection is not None:
+            self._connection = None
+            self._closer()
 
     def _drop_unless_busy(self, error: sqlite3.Error) -> None:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -331,8 +334,17 @@ def _connect(place: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         place, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        connection.close()
 
 
 def _fill(connection: sqlite3.Connection, service: str) -> None:
