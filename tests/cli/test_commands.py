@@ -88,6 +88,26 @@ def test_what_failstop_raises_becomes_a_sentence_and_a_code(
     assert str(error) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [ConfigurationError, DatabaseUnavailableError])
+def test_what_failstop_raises_is_made_safe(
+    kind: Callable[[str], Exception], raising: Raising, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(kind("cannot use postgresql://user:hunter2@host/db"))
+    main(["broken"])
+    said = capsys.readouterr().err
+    assert "cannot use [url]" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("words", [[], ["explain"], ["journal", "show"]])
+def test_a_word_that_holds_a_secret_is_not_repeated(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a URL in the wrong place: what a terminal shows may be kept by a build's log."""
+    assert main([*words, "postgresql://user:hunter2@host/db"]) == 2
+    assert "hunter2" not in capsys.readouterr().err
+
+
 def test_an_interrupt_is_exit_code_130(raising: Raising) -> None:
     raising(KeyboardInterrupt())
     assert main(["broken"]) == 130

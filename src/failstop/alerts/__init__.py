@@ -1,5 +1,6 @@
 """Alerts: what is said when the service stops, and where it goes."""
 
+from failstop._redaction import redact
 from failstop.alerts._alert import Alert, AlertAction, AlertSink, DeliveryError, Severity
 from failstop.alerts._alertmanager import AlertmanagerSink
 from failstop.alerts._apprise import AppriseSink
@@ -25,5 +26,6 @@ __all__ = [
     "SlackSink",
     "WebhookSignatureError",
     "WebhookSink",
+    "redact",
     "verify_webhook",
 ]

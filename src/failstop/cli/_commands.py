@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
+from failstop.alerts import redact
 from failstop.errors import ConfigurationError, CriticalError, ResetRefusedError
-from failstop.journal import StoreError
 
 __all__ = ["COMMANDS", "dispatch"]
 
@@ -19,7 +20,7 @@ COMMANDS = {
     "explain": "failstop.cli._explain:explain",
     "journal": "failstop.cli._journal:journal",
     "scan": "failstop.scan._command:scan",
-    "store": "failstop.cli._journal:store",
+    "store": "failstop.cli._store:store",
 }
 """The place of each command, as an entry point is written."""
 
@@ -54,11 +55,11 @@ def dispatch(arguments: Sequence[str]) -> int:
     try:
         return int(failstop.main([*arguments], prog_name="failstop", standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return 2
     except ConfigurationError as error:
         return _say(str(error), 2)
-    except (CriticalError, ResetRefusedError, StoreError) as error:
+    except (CriticalError, ResetRefusedError) as error:
         return _say(str(error), 1)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", 130)
@@ -71,6 +72,14 @@ def dispatch(arguments: Sequence[str]) -> int:
         return _say(f"unexpected {name}; failstop --traceback … shows where it came from", 3)
 
 
+def _show(error: click.ClickException) -> None:
+    """Print what click says, line by line: a word that was typed may hold a secret."""
+    text = io.StringIO()
+    error.show(text)
+    for line in text.getvalue().splitlines():
+        click.echo(redact(line), err=True)
+
+
 def _say(sentence: str, code: int) -> int:
-    click.echo(f"failstop: {sentence}", err=True)
+    click.echo(f"failstop: {redact(sentence)}", err=True)
     return code
