@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from failstop import FailSafe
+from failstop._chain import canonical, make_row
 from failstop.cli import main
 from failstop.journal import rows
 from failstop.recovery import Recovery
@@ -304,6 +305,23 @@ def test_a_changed_segment_is_found(
     capsys.readouterr()
     assert main(["journal", "verify", str(store)]) == 1
     assert f"broken: {segments[which].name}: row " in capsys.readouterr().out
+
+
+def test_a_segment_whose_whole_chain_was_made_again_is_found(
+    sealed: tuple[Path, list[Path]], capsys: Captured
+) -> None:
+    store, (first, _) = sealed
+    lines, previous = [], json.loads(first.read_text().splitlines()[0])["prev"]
+    for line in first.read_text().replace("alice", "bob").splitlines():
+        facts = json.loads(line)
+        del facts["hash"]
+        row = make_row(facts["seq"], previous, facts)
+        lines.append(canonical({**row.facts, "hash": row.hash}) + "\n")
+        previous = row.hash
+    first.write_text("".join(lines))
+    assert main(["journal", "verify", "--export", str(first)]) == 0
+    assert main(["journal", "verify", str(store)]) == 1
+    assert "the last row is not the given head" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("which", [0, 1])
