@@ -208,6 +208,7 @@ def test_a_frozen_server_ends_the_checkout(
 def test_a_server_side_cursor_is_bounded_to_its_last_row(
     driver: str, own_server: PostgresServer, clients: Any
 ) -> None:
+    """It ends in time and trips nothing: a slow reader looks the same, so the monitor must tell."""
     client = clients(driver, url_of(own_server, driver), deadline=1.0, recovery=QUIET)
 
     def body(connection: Connection) -> None:
@@ -219,14 +220,14 @@ def test_a_server_side_cursor_is_bounded_to_its_last_row(
         result.fetchall()
 
     def work() -> None:
-        with pytest.raises(CriticalError):
+        with pytest.raises(TimeoutError):
             client.transaction(body)
 
     try:
         assert took(work) < 1.0 + SLACK
     finally:
         own_server.thaw()
-    assert len(client.trips) == 1
+    assert client.trips == []
 
 
 # A trip frees the blocked

@@ -125,11 +125,11 @@ class AsyncDatabase(GuardedDatabase):
 
         A cancellation while COMMIT is under way waits for its answer: it is no rollback.
         """
-        async with (
-            self._connection(options_of(isolation_level), deadline) as connection,
-            connection.begin(),
-        ):
-            yield connection
+        async with self._connection(options_of(isolation_level), deadline) as connection:
+            async with connection.begin():
+                work = self._guard.work_of(connection.sync_connection)
+                yield connection
+            self._guard.require_committed(work)
 
     @asynccontextmanager
     async def session(

@@ -242,11 +242,11 @@ class Database(GuardedDatabase):
             TimeoutError: the block itself took longer than the deadline: nothing committed.
             sqlalchemy.exc.SQLAlchemyError: whatever is not critical, as SQLAlchemy raises it.
         """
-        with (
-            self._connection(options_of(isolation_level), deadline) as connection,
-            connection.begin(),
-        ):
-            yield connection
+        with self._connection(options_of(isolation_level), deadline) as connection:
+            with connection.begin():
+                work = self._guard.work_of(connection)
+                yield connection
+            self._guard.require_committed(work)
 
     @contextmanager
     def session(

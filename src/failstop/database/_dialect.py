@@ -17,6 +17,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from failstop.database._drivers import CommitRefused
 from failstop.database._pool import line_of
+from failstop.database._transaction import Transaction
 from failstop.diagnosis import Phase
 from failstop.errors import ConfigurationError, Outcome
 
@@ -34,12 +35,18 @@ class _Driver(DefaultDialect):
         def do_begin(self, dbapi_connection: Any) -> None: ...
         def do_commit(self, dbapi_connection: Any) -> None: ...
         def do_rollback(self, dbapi_connection: Any) -> None: ...
+        def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None: ...
 
 
 class GuardedDialect(_Driver):
     """What a guarded engine's dialect adds to its own class."""
 
     guard: Guard
+
+    def connect(self, *cargs: Any, **cparams: Any) -> Any:
+        """Connect, with the settings and the bound of the guard."""
+        self.guard.adapt(cparams)
+        return super().connect(*cargs, **cparams)
 
     def do_begin(self, dbapi_connection: Any) -> None:
         """Begin a transaction, in NORMAL only."""
@@ -56,7 +63,12 @@ class GuardedDialect(_Driver):
         self, cursor: Any, statement: str, parameters: Any, context: Any = None
     ) -> None:
         """Execute a statement with many sets of parameters."""
+        line = line_of(context.root_connection.connection)
+        if line is not None:
+            line.may_be_busy = True
         self._send(super().do_executemany, context, cursor, statement, parameters)
+        if line is not None:
+            line.may_be_busy = False
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         """Execute a statement without parameters."""
@@ -65,7 +77,7 @@ class GuardedDialect(_Driver):
     def _send(self, execute: Callable[..., None], context: Any, *arguments: Any) -> None:
         connection = context.root_connection.connection
         line = line_of(connection)
-        if line is None:
+        if line is None or line.is_foreign:
             raise_unguarded()
         before = line.arm(self.guard.due(line))
         try:
@@ -74,22 +86,23 @@ class GuardedDialect(_Driver):
         except BaseException:
             line.due = before
             raise
-        if not context._is_server_side:  # noqa: SLF001 - its fetches are told to nobody
+        if context._is_server_side:  # noqa: SLF001 - its fetches are told to nobody
+            line.may_be_busy = True
+        else:
             line.due = before
 
     def do_commit(self, dbapi_connection: Any) -> None:
         """Commit; returns if and only if the server has committed."""
         line = line_of(dbapi_connection)
-        if line is None:
+        if line is None or line.is_foreign:
             raise_unguarded()
         transaction = line.transaction
-        if transaction is None:
-            super().do_commit(dbapi_connection)
-            return
-        self.guard.before_commit(line, transaction, dbapi_connection)
-        before = line.arm(self.guard.due(line))
-        transaction.enter(Phase.COMMIT)
+        before = line.arm(self.guard.due(line))  # first, so that a trip from here on finds it
         try:
+            if not line.is_probe:
+                self.guard.before_commit(line, transaction, dbapi_connection)
+            if transaction is not None:
+                transaction.enter(Phase.COMMIT)
             cancelled = self._commit(dbapi_connection)
         except CommitRefused:
             self.guard.reject_commit(transaction)
@@ -98,8 +111,9 @@ class GuardedDialect(_Driver):
             raise
         finally:
             line.due = before
-        if transaction.has_statements:
+        if transaction is not None and transaction.has_statements:
             transaction.settle(Outcome.COMMITTED)
+        line.follow(None)
         if cancelled is not None:
             raise cancelled
 
@@ -112,11 +126,12 @@ class GuardedDialect(_Driver):
         cancelled: asyncio.CancelledError | None = await_only(_carry_through(commit))
         return cancelled
 
-    def _undo_local_commit(self, dbapi_connection: Any, transaction: Any) -> None:
+    def _undo_local_commit(self, dbapi_connection: Any, transaction: Transaction | None) -> None:
         """SQLite leaves the transaction open where COMMIT failed; the next user would commit it."""
-        if self.name == "sqlite":
-            super().do_rollback(dbapi_connection)
-            transaction.enter(Phase.STATEMENT)
+        if self.name != "sqlite" or transaction is None or transaction.phase is not Phase.COMMIT:
+            return
+        super().do_rollback(dbapi_connection)
+        transaction.enter(Phase.STATEMENT)
 
     def do_rollback(self, dbapi_connection: Any) -> None:
         """Roll back, in every state of the latch.
@@ -128,7 +143,10 @@ class GuardedDialect(_Driver):
         if line is None:
             super().do_rollback(dbapi_connection)
             return
+        if line.is_foreign:
+            return  # the transaction is the parent's, and so is its end
         if self.guard.is_over(line) and self.name != "sqlite":
+            line.is_thrown_away = True
             dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
             return
         if line.transaction is not None and line.transaction.phase is not Phase.COMMIT:
@@ -138,6 +156,14 @@ class GuardedDialect(_Driver):
             super().do_rollback(dbapi_connection)
         finally:
             line.due = before
+        line.follow(None)
+
+    def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
+        """Roll back to a savepoint, which undoes what the server was told of the time left."""
+        super().do_rollback_to_savepoint(connection, name)
+        line = line_of(connection.connection)
+        if line is not None:
+            line.time_told = 0.0
 
     def do_begin_twophase(self, connection: Connection, xid: object) -> None:
         """Refuse: what is prepared can be neither stopped at a trip nor asked about."""
@@ -145,9 +171,10 @@ class GuardedDialect(_Driver):
 
 
 def raise_unguarded() -> NoReturn:
-    """Refuse a connection that was checked out before its engine was guarded."""
+    """Refuse a connection that the guard does not know, or that another process uses."""
     raise ConfigurationError(
-        "this connection was checked out before its engine was guarded; guard the engine first"
+        "this connection is not a guarded one: it was checked out before its engine was guarded, "
+        "detached from its pool, or made by a parent process; check a new one out"
     )
 
 

@@ -6,6 +6,7 @@ Drivers are known by name and imported only where an engine uses them.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
@@ -16,6 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
 from failstop._watchdog import Timer
+from failstop.errors import ConfigurationError
 
 __all__ = [
     "CommitRefused",
@@ -23,6 +25,7 @@ __all__ = [
     "adapt_connect",
     "adopt_timer",
     "driver_of",
+    "require_strict",
     "transaction_status",
 ]
 
@@ -56,6 +59,9 @@ def adapt_connect(
         service: what the server shows as the application's name.
         bound: awaits an async connect.
     """
+    if "async_creator_fn" in cparams:  # the user's own, which takes no arguments
+        cparams["async_creator_fn"] = _bounded(cparams["async_creator_fn"], bound)
+        return
     if driver == "asyncpg":
         _adapt_asyncpg(cparams, settings, service)
     elif driver in ("psycopg", "psycopg_async", "psycopg2"):
@@ -63,16 +69,15 @@ def adapt_connect(
     elif driver in ("pysqlite", "aiosqlite"):
         cparams.setdefault("timeout", deadline)  # how long a locked database is waited for
     if driver == "psycopg_async":
-        cparams.setdefault("async_creator_fn", _prompt_psycopg().connect)
-    if driver in ("asyncpg", "psycopg_async"):
-        creator = cparams.get("async_creator_fn") or _asyncpg_connect()
-        cparams["async_creator_fn"] = _bounded(creator, bound)
+        cparams["async_creator_fn"] = _bounded(_prompt_psycopg().connect, bound)
+    elif driver == "asyncpg":
+        cparams["async_creator_fn"] = _bounded(_asyncpg_connect(), bound)
 
 
 def _adapt_libpq(
     cparams: dict[str, Any], settings: Mapping[str, str], deadline: float, service: str
 ) -> None:
-    given = str(cparams.get("options", ""))
+    given = str(cparams.get("options") or os.environ.get("PGOPTIONS", ""))
     ours = [f"-c {name}={value}" for name, value in settings.items() if name not in given]
     cparams["options"] = " ".join([given, *ours]).strip()
     cparams.setdefault("application_name", service)
@@ -87,8 +92,7 @@ def _adapt_libpq(
 def _adapt_asyncpg(cparams: dict[str, Any], settings: Mapping[str, str], service: str) -> None:
     given = cparams.get("server_settings", {})
     cparams["server_settings"] = {"application_name": service, **settings, **given}
-    if "async_creator_fn" not in cparams:
-        cparams["connection_class"] = _strict_asyncpg(cparams.get("connection_class"))
+    cparams["connection_class"] = _strict_asyncpg(cparams.get("connection_class"))
 
 
 def _bounded(creator: Callable[..., Awaitable[Any]], bound: Bound) -> Callable[..., Awaitable[Any]]:
@@ -116,6 +120,8 @@ def _strict_asyncpg(kind: type[Any] | None) -> type[Any]:
     base: Any = kind or asyncpg.Connection
 
     class StrictConnection(base):  # type: ignore[misc]
+        is_strict = True
+
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
             tag: str = await super().execute(query, *args, timeout=timeout)
             if query == "COMMIT;" and tag != "COMMIT":
@@ -148,6 +154,19 @@ def _prompt_psycopg() -> type[Any]:
     return PromptConnection
 
 
+def require_strict(driver: str, connection: Any) -> None:
+    """Refuse an asyncpg connection that would commit nothing, successfully.
+
+    Raises:
+        ConfigurationError: it was made by an `async_creator`.
+    """
+    if driver == "asyncpg" and not getattr(connection, "is_strict", False):
+        raise ConfigurationError(
+            "async_creator is refused with asyncpg, whose own connections hide a failed COMMIT; "
+            "give the arguments in the URL or in connect_args"
+        )
+
+
 def driver_of(dialect: Dialect) -> str:
     """Return the name of the driver; psycopg's async side has one of its own here."""
     if dialect.driver == "psycopg" and dialect.is_async:
@@ -169,7 +188,7 @@ def transaction_status(connection: PoolProxiedConnection) -> TransactionStatus:
         return _LIBPQ_STATUS.get(int(info.transaction_status), TransactionStatus.UNKNOWN)
     ask = getattr(driver_connection, "is_in_transaction", None)  # asyncpg, which hides a failed one
     if ask is not None:
-        return TransactionStatus.UNKNOWN if ask() else TransactionStatus.NONE
+        return TransactionStatus.OPEN if ask() else TransactionStatus.NONE
     return TransactionStatus.UNKNOWN
 
 
@@ -177,9 +196,14 @@ class TransactionStatus(Enum):
     """Whether there is a transaction, and whether it can still be committed."""
 
     NONE = "none"
+    OPEN = "open"
     FAILED = "failed"
     UNKNOWN = "unknown"
 
 
 # libpq, PQtransactionStatus: PQTRANS_IDLE is 0, ACTIVE 1, INTRANS 2, INERROR 3, UNKNOWN 4
-_LIBPQ_STATUS = {0: TransactionStatus.NONE, 3: TransactionStatus.FAILED}
+_LIBPQ_STATUS = {
+    0: TransactionStatus.NONE,
+    2: TransactionStatus.OPEN,
+    3: TransactionStatus.FAILED,
+}

@@ -16,6 +16,7 @@ Where failures show (SQLAlchemy 2.1):
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -24,8 +25,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sqlalchemy import event
-from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool.base import ResetStyle
 
 from failstop._failsafe import FailSafe
 from failstop._latch import State
@@ -39,6 +42,7 @@ from failstop.database._drivers import (
     adapt_connect,
     adopt_timer,
     driver_of,
+    require_strict,
     transaction_status,
 )
 from failstop.database._line import Cut, Line, require_known_driver
@@ -47,6 +51,7 @@ from failstop.database._settings import session_settings, statement_timeout
 from failstop.database._transaction import Transaction, outcome_of
 from failstop.diagnosis import Diagnoser, Diagnosis, Phase, Verdict, to_error
 from failstop.errors import (
+    CommitOutcomeUnknownError,
     ConfigurationError,
     CriticalError,
     ErrorCode,
@@ -101,6 +106,7 @@ class Guard:
         require_plain(engine.get_execution_options().get("isolation_level"))
         require_plain(getattr(engine.dialect, "_on_connect_isolation_level", None))
         require_known_driver(driver_of(engine.dialect))
+        _require_reset_by_rollback(engine)
         if isinstance(engine.pool, GuardedPool):
             raise ConfigurationError(f"database {name!r}: this engine is guarded already")
         self.engine = engine
@@ -111,11 +117,13 @@ class Guard:
         self.generation = 0
         self._connect_deadline = connect_deadline
         self._settings = session_settings(engine.dialect.name, deadline)
+        # a creator of the user's own makes sessions that are told nothing of the deadline
+        creator = engine.pool._creator  # noqa: SLF001 - SQLAlchemy has no public word for it
+        self._tells_sessions = creator.__module__ == "sqlalchemy.engine.create"
         self.probe_engine = Engine(engine.pool.recreate(), engine.dialect, engine.url)
         guard_pool(engine.pool, self, is_probe=False)
         guard_pool(self.probe_engine.pool, self, is_probe=True)
         guard_dialect(engine.dialect, self)
-        event.listen(engine, "do_connect", self._on_connect)
         event.listen(engine, "handle_error", self._on_error)
         for pool in (engine.pool, self.probe_engine.pool):
             event.listen(pool, "checkin", self._on_checkin, insert=True)
@@ -139,6 +147,12 @@ class Guard:
         limit = _limit(line)
         return limit is not None and limit <= time.monotonic()
 
+    def overdue(self, became: str) -> CallOverdueError:
+        """Return the error for a call that has used up its own time."""
+        return CallOverdueError(
+            f"database {self.name!r}: the deadline of the call is over; {became}"
+        )
+
     def _fit_statement_timeout(self, line: Line, connection: Any) -> None:
         """Have the server end the statement at the end of the call, before the watchdog would.
 
@@ -147,9 +161,7 @@ class Guard:
         limit = _limit(line)
         left = self.deadline if limit is None else limit - time.monotonic()
         if left <= 0:
-            raise CallOverdueError(
-                f"database {self.name!r}: the deadline of the call is over; nothing was sent"
-            )
+            raise self.overdue("nothing was sent")
         if 0.9 * line.time_told <= left <= 1.1 * line.time_told:
             return
         cursor = connection.cursor()
@@ -159,12 +171,10 @@ class Guard:
 
     # Connecting
 
-    def _on_connect(
-        self, dialect: Any, entry: object, cargs: list[Any], cparams: dict[str, Any]
-    ) -> None:
-        """Adapt the arguments of a connection; SQLAlchemy then makes it with them."""
+    def adapt(self, cparams: dict[str, Any]) -> None:
+        """Adapt the arguments of a connection; the dialect then makes it with them."""
         adapt_connect(
-            driver_of(dialect),
+            driver_of(self.engine.dialect),
             cparams,
             settings=self._settings,
             deadline=self.deadline,
@@ -185,20 +195,26 @@ class Guard:
         else:
             seconds = self._connect_time()
             made = self._attempts.make(lambda: create(entry), dialect.do_close, seconds)
-        driver_connection = dialect.get_driver_connection(made)
-        line = Line(
-            self.failsafe.watchdog,
-            driver_connection,
-            driver_of(dialect),
-            generation=generation,
-            is_probe=is_probe,
-        )
-        adopt_timer(driver_connection, line)
+        try:
+            line = self._line_for(made, generation, is_probe=is_probe)
+        except BaseException:
+            dialect.do_terminate(made)
+            raise
         line.arm(under_way.limit + GRACE if under_way else time.monotonic() + self.deadline)
         entry.info[LINE] = line
         with self._lines_lock:
             self._lines.add(line)
         return made
+
+    def _line_for(self, made: Any, generation: int, *, is_probe: bool) -> Line:
+        driver = driver_of(self.engine.dialect)
+        connection = self.engine.dialect.get_driver_connection(made)
+        require_strict(driver, connection)
+        line = Line(
+            self.failsafe.watchdog, connection, driver, generation=generation, is_probe=is_probe
+        )
+        adopt_timer(connection, line)
+        return line
 
     async def _connect_async(self, connect: Callable[[], Any]) -> Any:
         return await self._attempts.make_async(connect, _close_async, self._connect_time())
@@ -225,7 +241,7 @@ class Guard:
             is_read_only = False
         transaction = Transaction(self.failsafe.epoch, is_read_only=is_read_only)
         line.follow(transaction)
-        line.time_told = self.deadline
+        line.time_told = self.deadline if self._tells_sessions else 0.0
         scope = current_scope.get()
         if scope is not None:
             scope.add(transaction)
@@ -238,11 +254,18 @@ class Guard:
             self.failsafe.require()
         transaction = line.transaction
         if transaction is not None:
+            if transaction.has_statements:
+                self._require_open(transaction, connection)
             transaction.enter(Phase.STATEMENT)
             if self.engine.dialect.name == "postgresql":
                 self._fit_statement_timeout(line, connection)
 
-    def before_commit(self, line: Line, transaction: Transaction, connection: Any) -> None:
+    def _require_open(self, transaction: Transaction, connection: Any) -> None:
+        """Raise where the transaction has ended under its owner, who would go on without it."""
+        if transaction_status(connection) is TransactionStatus.NONE:
+            self._tell_gone(transaction)
+
+    def before_commit(self, line: Line, transaction: Transaction | None, connection: Any) -> None:
         """Raise unless COMMIT would commit this work, and may.
 
         Raises:
@@ -250,25 +273,29 @@ class Guard:
             TransactionFailedError: the transaction is failed or gone.
             TimeoutError: the deadline of the call is over.
         """
+        if transaction is None:
+            self.failsafe.require()
+            return
         if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
             self._suspend(Outcome.ROLLED_BACK)
         status = transaction_status(connection)
+        if status is TransactionStatus.OPEN:
+            transaction.has_statements = True  # also what went by the driver's own cursor
         if status is TransactionStatus.FAILED:
             self.reject_commit(transaction)
         if status is TransactionStatus.NONE and transaction.has_statements:
             self._tell_gone(transaction)
         if self.is_over(line):
-            raise CallOverdueError(
-                f"database {self.name!r}: the deadline of the call is over; "
-                "COMMIT was not sent, the work is rolled back"
-            )
+            raise self.overdue("COMMIT was not sent, the work is rolled back")
 
     def _tell_gone(self, transaction: Transaction) -> NoReturn:
-        transaction.settle(Outcome.ROLLED_BACK)
-        error = TransactionFailedError(
-            f"database {self.name!r} has lost the transaction before its COMMIT; "
-            "the work is rolled back",
-            outcome=Outcome.ROLLED_BACK,
+        """Raise for a transaction that somebody else has ended: by which word is not known."""
+        transaction.settle(Outcome.UNKNOWN)
+        transaction.is_told = True
+        error = CommitOutcomeUnknownError(
+            f"database {self.name!r} has no transaction any more, it was ended before its COMMIT; "
+            "whether the work was committed is not known",
+            outcome=Outcome.UNKNOWN,
             kind="transaction_gone",
         )
         self._trip(error)
@@ -295,17 +322,37 @@ class Guard:
             error.reason, error.cause_code = incident.reason, incident.error_code
         return error
 
-    def reject_commit(self, transaction: Transaction) -> NoReturn:
+    def work_of(self, connection: Connection | None) -> Transaction | None:
+        """Return the transaction that has begun on a connection."""
+        line = None if connection is None else line_of(connection.connection)
+        return None if line is None else line.transaction
+
+    def require_committed(self, transaction: Transaction | None) -> None:
+        """Raise where a block ended well and yet its work was not committed.
+
+        Raises:
+            TransactionFailedError: the block rolled back, or gave the connection away.
+        """
+        if transaction is None or transaction.outcome is Outcome.COMMITTED:
+            return
+        if transaction.has_statements:
+            self._reject(transaction, "the block itself had ended it", "rolled_back_inside")
+
+    def reject_commit(self, transaction: Transaction | None) -> NoReturn:
         """Raise for a COMMIT that the server answers, or would answer, with ROLLBACK.
 
         The application's doing, not the database's: nothing trips, the scope is marked.
         """
-        transaction.settle(Outcome.ROLLED_BACK)
+        why = "one of its statements had failed and the error was swallowed before the COMMIT"
+        self._reject(transaction, why, "silent_rollback")
+
+    def _reject(self, transaction: Transaction | None, why: str, kind: str) -> NoReturn:
+        if transaction is not None:
+            transaction.settle(Outcome.ROLLED_BACK)
         error = TransactionFailedError(
-            f"database {self.name!r} rolled the transaction back: one of its statements had "
-            "failed and the error was swallowed before the COMMIT",
+            f"database {self.name!r} rolled the transaction back: {why}",
             outcome=Outcome.ROLLED_BACK,
-            kind="silent_rollback",
+            kind=kind,
         )
         mark_scope(error)
         raise error
@@ -314,13 +361,15 @@ class Guard:
 
     def _on_error(self, context: ExceptionContext) -> None:
         error = context.original_exception
+        if isinstance(error, CallOverdueError):
+            context.is_disconnect = False  # SQLAlchemy takes a TimeoutError for an interruption
         if isinstance(error, OWN) or context.is_pre_ping:
             return
         connection = context.connection
         if connection is None or connection.closed or connection.invalidated:
             return  # comes out of the pool, or follows from what was told
         line = line_of(connection.connection)
-        if line is None or line.is_probe:
+        if line is None or line.is_probe or line.is_thrown_away:
             return
         if line.is_severed:
             context.is_disconnect = True
@@ -352,18 +401,28 @@ class Guard:
             return
         if line.cut is Cut.TRIP:
             self._suspend(outcome, context.original_exception)
+        if line.is_severed and line.may_be_busy and phase is not Phase.COMMIT:
+            raise self.overdue("it was cut off, and its work is rolled back")
         failure = to_error(diagnosis, outcome=outcome, name=self.name)
         failure.__cause__ = context.original_exception
         self._trip(failure)
         raise failure from context.original_exception
 
-    def fail(self, error: Exception, phase: Phase, *, is_probe: bool) -> NoReturn:
-        """Diagnose a failure that no event tells; trip and raise, or let the original pass."""
+    def fail(
+        self, error: Exception, phase: Phase, *, is_probe: bool, given: float = math.inf
+    ) -> NoReturn:
+        """Diagnose a failure that no event tells; trip and raise, or let the original pass.
+
+        A wait that was given less time than the database's own, in seconds, is no outage.
+        """
         if isinstance(error, ConfigurationError) or is_probe:
             raise error
         if isinstance(error, OperationsSuspendedError):
             mark_scope(error)  # the thread that tripped may have made it, outside of this scope
             raise error
+        is_short = given < 0.95 * min(self.deadline, self._connect_deadline)
+        if is_short and _is_wait(error):
+            raise self.overdue("no connection came in time") from error
         if isinstance(error, CriticalError):
             self._trip(error)
             raise error
@@ -383,12 +442,12 @@ class Guard:
         if line is None or line.is_probe or line.cut is not Cut.DEADLINE or not line.is_severed:
             return
         transaction = line.transaction
-        if transaction is None or transaction.is_told:
+        if line.may_be_busy or (transaction is not None and transaction.is_told):
             return
-        if transaction.outcome is Outcome.COMMITTED:
-            return  # the answer was a moment faster
-        outcome = outcome_of(transaction.phase)
-        transaction.settle(outcome)
+        outcome = Outcome.ROLLED_BACK
+        if transaction is not None:
+            outcome = outcome_of(transaction.phase)
+            transaction.settle(outcome)
         self._trip(to_error(SILENT, outcome=outcome, name=self.name))
 
     def _trip(self, error: CriticalError) -> None:
@@ -416,6 +475,20 @@ def _limit(line: Line) -> float | None:
     if limit is None or (current is not None and current < limit):
         return current
     return limit
+
+
+def _is_wait(error: Exception) -> bool:
+    """Say whether `error` is of a wait that was over, for the pool or for the server."""
+    return isinstance(error, PoolTimeoutError) or getattr(error, "kind", "") == "connect_timeout"
+
+
+def _require_reset_by_rollback(engine: Engine) -> None:
+    """Refuse a pool that commits what comes back: it would do so in fail-safe mode too."""
+    reset = engine.pool._reset_on_return  # noqa: SLF001 - SQLAlchemy has no public word for it
+    if reset is ResetStyle.reset_commit:
+        raise ConfigurationError(
+            "pool_reset_on_return='commit' is refused on a guarded engine; leave it at rollback"
+        )
 
 
 def _close_async(made: Any) -> None:

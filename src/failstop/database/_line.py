@@ -46,6 +46,9 @@ class Line(Timer):
 
     `limit` is the end of the call that has checked the connection out, None where it has none;
     `time_told` the seconds for which the server was last told to let a statement run.
+    `is_severed` is true once the line was cut in a way that leaves the connection useless;
+    `is_thrown_away` once the guard gave it up without a sign of an outage; `may_be_busy` while the
+    server may work longer than it was told: on many statements at once, or for a slow reader.
     """
 
     __slots__ = (
@@ -57,7 +60,10 @@ class Line(Timer):
         "cut",
         "generation",
         "is_probe",
+        "is_severed",
+        "is_thrown_away",
         "limit",
+        "may_be_busy",
         "time_told",
         "transaction",
     )
@@ -75,6 +81,9 @@ class Line(Timer):
         self.generation = generation
         self.is_probe = is_probe
         self.cut: Cut | None = None
+        self.is_severed = False
+        self.is_thrown_away = False
+        self.may_be_busy = False
         self.limit: float | None = None
         self.time_told = 0.0
         self.transaction: Transaction | None = None
@@ -84,27 +93,29 @@ class Line(Timer):
         self._end: _SocketEnd | _InterruptEnd | None = _ENDS[driver](driver_connection)
 
     @property
-    def is_severed(self) -> bool:
-        """True where the line was cut in a way that leaves the connection useless."""
-        return self.cut is not None and isinstance(self._end, _SocketEnd | None)
+    def is_foreign(self) -> bool:
+        """True in a forked child, for a connection of its parent."""
+        return self._owner != os.getpid()
 
     def expire(self, now: float) -> None:
         """Cut the line where it is still armed."""
         with self._lock:
-            if self.due is not None and self.due <= now:
+            due = self.due
+            if due is not None and due <= now:
                 self._sever(self._ending)
 
     def abort(self) -> None:
         """End what is under way because of a trip; a COMMIT is given a moment for its answer."""
         with self._lock:
-            if self.due is None or self.is_probe:
+            due = self.due
+            if due is None or self.is_probe:
                 return
             transaction = self.transaction
             if transaction is None or not transaction.is_ending:
                 self._sever(Cut.TRIP)
                 return
             self._ending = Cut.TRIP
-            self.arm(min(self.due, time.monotonic() + COMMIT_GRACE))
+            self.arm(min(due, time.monotonic() + COMMIT_GRACE))
 
     def follow(self, transaction: Transaction | None) -> None:
         """Turn to the next transaction; what became of the last one changes no more."""
@@ -125,6 +136,9 @@ class Line(Timer):
             self.limit = None
             self.follow(None)
             self._ending = Cut.DEADLINE
+            self.may_be_busy = False
+            if not self.is_severed:
+                self.cut = None  # an interrupted statement is no sign of the next one
 
     def release(self, *, is_broken: bool) -> None:
         """Give the descriptor back, as the driver closes its connection.
@@ -138,7 +152,7 @@ class Line(Timer):
                 self._ending = Cut.DEADLINE
                 self.arm(time.monotonic() + GRACE)
                 return
-            if end is not None and is_broken and self._owner == os.getpid():
+            if end is not None and is_broken and not self.is_foreign:
                 end.cut()
             self.due = None
             self._close()
@@ -146,8 +160,9 @@ class Line(Timer):
     def _sever(self, why: Cut) -> None:
         """Cut, with the lock held; in a forked child the connection is the parent's."""
         self.due = None
-        if self._end is not None and self._owner == os.getpid():
+        if self._end is not None and not self.is_foreign:
             self.cut = why
+            self.is_severed = isinstance(self._end, _SocketEnd)
             self._end.cut()
 
     def _close(self) -> None:

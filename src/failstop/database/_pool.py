@@ -27,8 +27,12 @@ __all__ = ["LINE", "GuardedPool", "guard_pool", "line_of"]
 LINE = "failstop"
 """The key of a connection's line in its pool entry's `info`."""
 
-SLICE = 0.02
-"""Seconds between two looks at the latch by whoever waits for a connection of an exhausted pool."""
+SLICE = 0.25
+"""Seconds after which whoever waits for a connection of an exhausted pool looks at the latch.
+
+A trip cuts whoever holds one, so the waiting are freed sooner; this is for holders who do nothing.
+Each look costs the place in the queue.
+"""
 
 
 PING_SHARE = 0.5
@@ -69,12 +73,15 @@ class GuardedPool(Pool):
         if not self.is_probe:
             self.guard.failsafe.require()
         limit = current_limit.get()
-        end = limit if limit is not None else time.monotonic() + self.guard.deadline
+        now = time.monotonic()
+        end = limit if limit is not None else now + self.guard.deadline
+        if end <= now:
+            raise self.guard.overdue("no connection was asked for")
         token = checkout.set(Checkout(end, self.is_probe))
         try:
             connection, line = self._connect_whole()
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no connection
-            self.guard.fail(error, Phase.CHECKOUT, is_probe=self.is_probe)
+            self.guard.fail(error, Phase.CHECKOUT, is_probe=self.is_probe, given=end - now)
         finally:
             checkout.reset(token)
         line.limit = limit

@@ -58,7 +58,7 @@ def session_settings(dialect_name: str, deadline: float) -> dict[str, str]:
     return {
         "statement_timeout": str(milliseconds),
         "lock_timeout": str(milliseconds),
-        "idle_in_transaction_session_timeout": str(2 * milliseconds + 1000),
+        "idle_in_transaction_session_timeout": str(5 * milliseconds + 30_000),
     }
 
 
