@@ -14,6 +14,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 COVERED = PYTHONS[0]
 DATA = ".coverage"
+LONGEST = ("alerts", "database/test_deadline.py", "database/test_matrix.py", "drill", "testing")
+"""What waits most of its time for a deadline: it runs on the first Python only."""
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "virtualenv"
@@ -51,13 +53,13 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Every test on every installed Python; on the first one with the coverage of `src`."""
+    """Every test on the first Python, with the coverage of `src`; all but the longest on others."""
     install(session, "test")
     arguments = ("tests", "--ignore=tests/examples", *session.posargs)
     if session.python == COVERED:
         run_covered(session, *arguments)
     else:
-        session.run("pytest", "-q", *arguments)
+        session.run("pytest", "-q", *(f"--ignore=tests/{name}" for name in LONGEST), *arguments)
 
 
 @nox.session(python=COVERED)

@@ -5,6 +5,7 @@ Times are bounded generously: what is measured finely is in `benchmarks/`.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -228,6 +229,7 @@ def test_a_server_side_cursor_is_bounded_to_its_last_row(
     finally:
         own_server.thaw()
     assert client.trips == []
+    gc.collect()  # while the warning of the cursor that was left is ignored
 
 
 # A trip frees the blocked
@@ -320,6 +322,7 @@ def test_a_commit_under_way_at_a_trip_may_be_answered(
 # Nothing is left, and nobody else is hit
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("sync_driver", ["psycopg", "psycopg2"])
 def test_a_cut_never_hits_another_descriptor_or_another_caller(
     sync_driver: str, postgres: PostgresDatabase, clients: Any
@@ -359,7 +362,7 @@ def test_a_cut_never_hits_another_descriptor_or_another_caller(
             try:
                 client.query("SELECT 1")
             except Exception as error:
-                broken.append(f"query: {type(error).__name__}")
+                broken.append(f"query: {type(error).__name__}: {error}")
 
     threads = [threading.Thread(target=each) for each in (race, race, race, bystand, query, query)]
     for thread in threads:
