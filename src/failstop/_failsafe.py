@@ -7,6 +7,7 @@ driver, a framework, an HTTP word.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -41,7 +42,15 @@ from failstop.events import (
     Refused,
     Tripped,
 )
-from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round, user_check
+from failstop.recovery._monitor import (
+    Check,
+    Configured,
+    Dependency,
+    Monitor,
+    Round,
+    make_round,
+    user_check,
+)
 from failstop.recovery._settings import CheckFunction, Recovery
 from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
@@ -164,12 +173,15 @@ class FailSafe:
         Until it has returned everything is refused. Calling it again does nothing.
 
         Raises:
-            ConfigurationError: the FailSafe was closed.
+            ConfigurationError: the FailSafe was closed, or a dependency answers and has settings
+                that void a claim.
         """
         if self.state is State.CLOSED:
             raise ConfigurationError(f"failsafe {self.service!r} is closed; make a new one")
         if self._is_started:
             return
+        for dependency in self._dependencies.values():
+            _verify_settings(dependency)
         self._is_started = True
         self._dispatcher.start()
         self._monitor.start()
@@ -245,8 +257,11 @@ class FailSafe:
             is_database: whether the status shows it as the database.
 
         Raises:
-            ConfigurationError: the name is taken.
+            ConfigurationError: the name is taken, or the service runs already and the dependency
+                has settings that void a claim.
         """
+        if self._is_started:
+            _verify_settings(dependency)
         if self._dependencies.setdefault(dependency.name, dependency) is not dependency:
             raise ConfigurationError(
                 f"failsafe {self.service!r} watches a {dependency.name!r} already; give name="
@@ -563,7 +578,12 @@ class FailSafe:
             age=age,
             is_fresh=age is not None and age <= self._freshness,
             observed_at=done.ended_at if done else None,
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> tuple[str, ...]:
+        configured = [each for each in self._dependencies.values() if isinstance(each, Configured)]
+        return tuple(warning for each in configured for warning in each.warnings)
 
     def _sink_status(self) -> tuple[SinkStatus, ...]:
         store = self._keeper.store
@@ -626,6 +646,13 @@ class _Report:
         if self._problem is not None:
             raise self._problem
         return "was read and written"
+
+
+def _verify_settings(dependency: Dependency) -> None:
+    """Raise where settings void a claim; one that cannot be used now is the check round's."""
+    if isinstance(dependency, Configured):
+        with contextlib.suppress(CriticalError):
+            dependency.verify_settings()
 
 
 def _said(name: str, value: object) -> str:

@@ -94,6 +94,7 @@ class SystemStatus:
     age: float | None
     is_fresh: bool
     observed_at: datetime | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_operational(self) -> bool:
@@ -149,6 +150,7 @@ class SystemStatus:
             advice.append(self.store_error)
         if not self.is_durable:
             advice.append("give the FailSafe a store: this state is lost when the process ends")
+        advice += self.warnings
         return tuple(advice)
 
     def database(self, name: str | None = None) -> dict[str, Any]:

@@ -215,7 +215,9 @@ def test_an_engine_with_a_creator_of_its_own_is_guarded(postgres: PostgresDataba
 
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(postgres.url(driver=None)),
+        creator=lambda: psycopg.connect(
+            postgres.url(driver=None), options="-c statement_timeout=950"
+        ),
         poolclass=NullPool,
     )
     with FailSafe("tests", recovery=QUIET) as failsafe:

@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "dispatch"]
 
 COMMANDS = {
     "alert": "failstop.cli._alert:alert",
+    "doctor": "failstop.cli._doctor:doctor",
     "drill": "failstop.cli._drill:drill",
     "explain": "failstop.cli._explain:explain",
     "journal": "failstop.cli._journal:journal",

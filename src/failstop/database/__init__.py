@@ -4,12 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 from failstop.database._database import Database
 from failstop.database._deadline import deadline
+from failstop.database._findings import Finding, Severity
 from failstop.database._health import DatabaseHealth
 
 if TYPE_CHECKING:
     from failstop.database._async import AsyncDatabase
 
-__all__ = ["AsyncDatabase", "Database", "DatabaseHealth", "deadline"]
+__all__ = [
+    "AsyncDatabase",
+    "Database",
+    "DatabaseHealth",
+    "Finding",
+    "Severity",
+    "deadline",
+]
 
 
 def __getattr__(name: str) -> Any:

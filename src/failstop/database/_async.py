@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable, Row
 from sqlalchemy.engine import URL, Connection
@@ -27,13 +28,14 @@ from failstop.database._database import (
     statement_of,
 )
 from failstop.database._deadline import GRACE
-from failstop.database._probe import prove_writable
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser
 from failstop.errors import ConfigurationError
 from failstop.recovery import require_seconds
 
 __all__ = ["AsyncDatabase"]
+
+T = TypeVar("T")
 
 
 class AsyncDatabase(GuardedDatabase):
@@ -167,30 +169,31 @@ class AsyncDatabase(GuardedDatabase):
         finally:
             await AsyncEngine(self._guard.probe_engine).dispose()
 
-    def probe(self) -> str:
-        """Prove that the database takes writes, in an event loop of this call's own.
+    def _ask(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in an event loop of this call's own; `start()` may be called inside another."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._ask_in_loop(work)
+        with ThreadPoolExecutor(1, thread_name_prefix="failstop-start") as thread:
+            return thread.submit(self._ask_in_loop, work).result()
 
-        Raises:
-            CriticalDatabaseError: it does not.
-        """
+    def _ask_in_loop(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.new_event_loop()
         try:
             with self._probing():
-                return loop.run_until_complete(self._prove())
+                return loop.run_until_complete(self._ask_async(work))
         except Exception as error:
             raise self._failed_probe(error) from error
         finally:
             loop.run_until_complete(_let_end(asyncio.all_tasks(loop)))
             loop.close()  # without a wait for the threads of its executor: DNS may hang there
 
-    async def _prove(self) -> str:
-        def prove(connection: Connection) -> str:
-            return prove_writable(connection, self._name)
-
+    async def _ask_async(self, work: Callable[[Connection], T]) -> T:
         engine = AsyncEngine(self._guard.probe_engine)
         try:
             async with engine.connect() as connection:
-                return await connection.run_sync(prove)
+                return await connection.run_sync(work)
         finally:
             await engine.dispose()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Executable, Row, text
@@ -13,12 +14,19 @@ from sqlalchemy.engine import URL, Connection, Engine
 from failstop._failsafe import FailSafe
 from failstop.database import schema
 from failstop.database._deadline import deadline as deadline_of
+from failstop.database._facts import read_facts
+from failstop.database._findings import Finding, judge, refusal
 from failstop.database._guard import Guard, require_plain
 from failstop.database._health import DatabaseHealth
 from failstop.database._probe import prove_writable
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser, Phase, to_error
-from failstop.errors import ConfigurationError, CriticalError, Outcome
+from failstop.errors import (
+    ConfigurationError,
+    CriticalError,
+    DatabaseUnavailableError,
+    Outcome,
+)
 from failstop.events import Incident
 from failstop.recovery import require_seconds
 
@@ -38,6 +46,10 @@ __all__ = [
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "READ UNCOMMITTED"]
 READ_ONLY = {"postgresql_readonly": True}
+
+T = TypeVar("T")
+
+logger = logging.getLogger("failstop")
 
 
 class GuardedDatabase:
@@ -59,6 +71,7 @@ class GuardedDatabase:
         self._deadline = require_seconds("deadline", deadline)
         self._connect_deadline = require_seconds("connect_deadline", connect_deadline)
         self._failsafe = failsafe
+        self._warnings: tuple[str, ...] = ()
         self._guard = Guard(
             engine,
             failsafe,
@@ -67,6 +80,11 @@ class GuardedDatabase:
             connect_deadline=self._connect_deadline,
             diagnoser=diagnoser or Diagnoser(),
         )
+
+    @property
+    def engine(self) -> Any:
+        """The guarded engine."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -92,6 +110,77 @@ class GuardedDatabase:
         return DatabaseHealth(
             self._name, seen["status"], seen["latencySeconds"], seen["ageSeconds"]
         )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Ask the engine and the server which of their settings void or weaken a claim.
+
+        Raises:
+            CriticalDatabaseError: the database does not answer.
+        """
+        return self._ask(self._judge)
+
+    def verify_settings(self) -> None:
+        """Refuse a database that can be used but has settings that void a claim; for `start()`.
+
+        Raises:
+            ConfigurationError: it has; names each of them with its mend.
+            CriticalDatabaseError: it cannot be used.
+        """
+
+        def judge_usable(connection: Connection) -> tuple[Finding, ...]:
+            prove_writable(connection, self._name)
+            return self._note(self._judge(connection))
+
+        refused = refusal(self._name, self._ask(judge_usable))
+        if refused is not None:
+            self._guard.probe_engine.dispose()  # the next session may have other settings
+            raise ConfigurationError(refused)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What weakens a claim, as far as was seen: a sentence for each setting."""
+        return self._warnings
+
+    def probe(self) -> str:
+        """Prove on a connection of its own that the database takes writes; for the monitor.
+
+        While the service is not NORMAL the settings are judged too: after a failover they are
+        those of another server.
+
+        Raises:
+            CriticalDatabaseError: it does not, or a setting voids a claim.
+        """
+        return self._ask(self._prove)
+
+    def _ask(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` on a connection of the monitor's, in time; every failure is critical."""
+        raise NotImplementedError
+
+    def _prove(self, connection: Connection) -> str:
+        evidence = prove_writable(connection, self._name)
+        if self._failsafe.is_normal:
+            return evidence
+        refused = refusal(self._name, self._note(self._judge(connection)))
+        if refused is not None:
+            error = DatabaseUnavailableError(
+                refused, kind="unsafe_settings", outcome=Outcome.NOT_STARTED
+            )
+            error.action = "mend the settings that the cause names; failstop doctor shows them"
+            raise error
+        return evidence
+
+    def _judge(self, connection: Connection) -> tuple[Finding, ...]:
+        target, deadline = self._guard.target, self._deadline
+        return judge(read_facts(connection, self.engine, target=target, deadline=deadline))
+
+    def _note(self, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        """Keep what weakens a claim for the status, and log it where it is new."""
+        warnings = tuple(str(finding) for finding in found if not finding.is_refused)
+        for warning in warnings:
+            if warning not in self._warnings:
+                logger.warning("database %r: %s", self._name, warning)
+        self._warnings = warnings
+        return found
 
     def schema_sql(self) -> str:
         """Return the statements that create failstop's own tables."""
@@ -290,15 +379,10 @@ class Database(GuardedDatabase):
         except Exception as error:
             raise self._failed_probe(error) from error
 
-    def probe(self) -> str:
-        """Prove on a connection of its own that the database takes writes; for the monitor.
-
-        Raises:
-            CriticalDatabaseError: it does not.
-        """
+    def _ask(self, work: Callable[[Connection], T]) -> T:
         try:
             with self._probing(), self._guard.probe_engine.connect() as connection:
-                return prove_writable(connection, self._name)
+                return work(connection)
         except Exception as error:
             self._guard.probe_engine.dispose()
             raise self._failed_probe(error) from error

@@ -45,6 +45,7 @@ from failstop.database._drivers import (
     require_strict,
     transaction_status,
 )
+from failstop.database._facts import Target, target_of
 from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
 from failstop.database._settings import session_settings, statement_timeout
@@ -115,6 +116,7 @@ class Guard:
         self.deadline = deadline
         self.diagnoser = diagnoser
         self.generation = 0
+        self.target: Target | None = None
         self._connect_deadline = connect_deadline
         self._settings = session_settings(engine.dialect.name, deadline)
         # a creator of the user's own makes sessions that are told nothing of the deadline
@@ -181,6 +183,7 @@ class Guard:
             service=self.failsafe.service,
             bound=self._connect_async,
         )
+        self.target = target_of(cparams)
 
     def connect(self, create: Callable[[Any], Any], entry: ConnectionPoolEntry) -> Any:
         """Make the connection of a pool entry, in time, with an armed line; called by the pool."""

