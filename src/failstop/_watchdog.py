@@ -95,8 +95,9 @@ class Watchdog:
             for timer in timers:
                 try:
                     self._look(timer)
-                except Exception:
-                    logger.exception("a timer of %s could not expire", type(timer).__name__)
+                except Exception as error:  # noqa: BLE001 - the others must expire all the same
+                    names = type(timer).__name__, type(error).__name__
+                    logger.error("a timer of %s could not expire: %s", *names)
 
     def _wait(self) -> list[Timer] | None:
         """Return the timers to look at now; None where the thread is to end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from failstop._redaction import redact
 from failstop.alerts._alert import Alert, Severity
 
 __all__ = ["LoggingSink"]
@@ -42,13 +43,13 @@ class LoggingSink:
             "host": alert.host,
             "occurrences": alert.occurrences,
             "occurred_at": alert.occurred_at.isoformat(),
-            **alert.details,
+            **{name: redact(fact) for name, fact in alert.details.items()},
         }
         self._logger.log(
             LEVELS[alert.severity],
             "%s: %s: %s",
             alert.action,
-            alert.title,
-            alert.message,
+            redact(alert.title),
+            redact(alert.message),
             extra={"failstop": facts},
         )

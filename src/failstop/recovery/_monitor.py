@@ -226,8 +226,8 @@ class Monitor:
         """
         try:
             return self._step(is_full)
-        except Exception:
-            logger.exception("a check round could not be made")
+        except Exception as error:  # noqa: BLE001 - a thread that ends looks no more
+            logger.error("a check round could not be made: %s", type(error).__name__)
             self._hung()
             return None
 
