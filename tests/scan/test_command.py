@@ -209,6 +209,7 @@ def test_many_files_in_many_processes_give_what_one_process_gives(
     assert len(json.loads(outputs[0])) == 54
 
 
+@pytest.mark.chaos
 def test_a_large_tree_has_a_bar_on_a_terminal_and_an_interrupt_exits_with_130(
     tree: Path,
 ) -> None:
