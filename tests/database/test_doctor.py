@@ -393,13 +393,9 @@ def test_an_async_creator_that_repeats_is_refused(
 ) -> None:
     @tenacity.retry(stop=tenacity.stop_after_attempt(2))
     async def connect() -> Any:
-        import asyncpg
+        return await psycopg.AsyncConnection.connect(durable.url(driver=None), options=TIMEOUTS)
 
-        return await asyncpg.connect(
-            durable.url(driver=None), server_settings={"statement_timeout": "1000"}
-        )
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    engine = create_async_engine("postgresql+psycopg://", async_creator=connect, poolclass=NullPool)
     assert settings_of(AsyncDatabase(engine, failsafe).findings(), REFUSED) == {"retry"}
 
 

@@ -201,7 +201,10 @@ class Guard:
         try:
             line = self._line_for(made, generation, is_probe=is_probe)
         except BaseException:
-            dialect.do_terminate(made)
+            if dialect.is_async:
+                _close_async(dialect.get_driver_connection(made))
+            else:
+                dialect.do_close(made)
             raise
         line.arm(under_way.limit + GRACE if under_way else time.monotonic() + self.deadline)
         entry.info[LINE] = line
