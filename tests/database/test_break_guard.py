@@ -172,15 +172,10 @@ def test_a_slow_statement_after_a_savepoint_was_rolled_back_trips_nothing(
     assert client.trips == []
 
 
-def test_a_pool_that_commits_on_return_trips_nothing(
-    driver: str, postgres: PostgresDatabase, clients: Any
-) -> None:
-    try:
-        client = clients(driver, postgres, pool_reset_on_return="commit")
-    except ConfigurationError:
-        return
-    client.execute("CREATE TABLE made (id integer)")
-    assert client.trips == []
+def test_a_pool_that_commits_on_return_is_refused() -> None:
+    engine = create_engine("postgresql+psycopg://localhost/x", pool_reset_on_return="commit")
+    with pytest.raises(ConfigurationError, match="pool_reset_on_return"):
+        Database(engine, FailSafe("tests"))
 
 
 async def test_asyncpg_from_a_creator_of_the_user_s_never_rolls_back_in_silence(
