@@ -399,6 +399,21 @@ def test_an_async_creator_that_repeats_is_refused(
     assert settings_of(AsyncDatabase(engine, failsafe).findings(), REFUSED) == {"retry"}
 
 
+def test_what_the_guard_refuses_to_connect_is_a_wrong_configuration_too(
+    durable: PostgresDatabase, failsafe: FailSafe
+) -> None:
+    async def connect() -> Any:
+        import asyncpg
+
+        return await asyncpg.connect(durable.url(driver=None))
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    AsyncDatabase(engine, failsafe)
+    with pytest.raises(ConfigurationError, match="async_creator"):
+        failsafe.start()
+    assert failsafe.state == "STARTING"
+
+
 def test_a_listener_of_do_connect_that_repeats_is_refused(
     durable: PostgresDatabase, failsafe: FailSafe
 ) -> None:

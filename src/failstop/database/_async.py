@@ -164,8 +164,6 @@ class AsyncDatabase(GuardedDatabase):
             with self._probing():
                 async with AsyncEngine(self._guard.probe_engine).begin() as connection:
                     await connection.run_sync(schema.create)
-        except Exception as error:
-            raise self._failed_probe(error) from error
         finally:
             await AsyncEngine(self._guard.probe_engine).dispose()
 
@@ -183,8 +181,6 @@ class AsyncDatabase(GuardedDatabase):
         try:
             with self._probing():
                 return loop.run_until_complete(self._ask_async(work))
-        except Exception as error:
-            raise self._failed_probe(error) from error
         finally:
             loop.run_until_complete(_let_end(asyncio.all_tasks(loop)))
             loop.close()  # without a wait for the threads of its executor: DNS may hang there

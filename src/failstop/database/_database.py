@@ -126,15 +126,7 @@ class GuardedDatabase:
             ConfigurationError: it has; names each of them with its mend.
             CriticalDatabaseError: it cannot be used.
         """
-
-        def judge_usable(connection: Connection) -> tuple[Finding, ...]:
-            prove_writable(connection, self._name)
-            return self._note(self._judge(connection))
-
-        refused = refusal(self._name, self._ask(judge_usable))
-        if refused is not None:
-            self._guard.probe_engine.dispose()  # the next session may have other settings
-            raise ConfigurationError(refused)
+        self._ask(self._verify)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -150,37 +142,50 @@ class GuardedDatabase:
         Raises:
             CriticalDatabaseError: it does not, or a setting voids a claim.
         """
-        return self._ask(self._prove)
+        try:
+            return self._ask(self._prove)
+        except ConfigurationError as wrong:
+            error = DatabaseUnavailableError(
+                str(wrong), kind="unsafe_settings", outcome=Outcome.NOT_STARTED
+            )
+            error.action = "mend what the cause names; failstop doctor shows it too"
+            raise error from wrong
 
     def _ask(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` on a connection of the monitor's, in time; every failure is critical."""
+        """Do `work` on a connection of the monitor's, in time.
+
+        Raises:
+            ConfigurationError: `work` or the guard refuses.
+            CriticalDatabaseError: it failed.
+        """
         raise NotImplementedError
 
     def _prove(self, connection: Connection) -> str:
+        if not self._failsafe.is_normal:
+            return self._verify(connection)
+        return prove_writable(connection, self._name)
+
+    def _verify(self, connection: Connection) -> str:
+        """Prove that it can be used, then refuse what voids a claim."""
         evidence = prove_writable(connection, self._name)
-        if self._failsafe.is_normal:
-            return evidence
-        refused = refusal(self._name, self._note(self._judge(connection)))
+        found = self._judge(connection)
+        self._note(found)
+        refused = refusal(self._name, found)
         if refused is not None:
-            error = DatabaseUnavailableError(
-                refused, kind="unsafe_settings", outcome=Outcome.NOT_STARTED
-            )
-            error.action = "mend the settings that the cause names; failstop doctor shows them"
-            raise error
+            raise ConfigurationError(refused)
         return evidence
 
     def _judge(self, connection: Connection) -> tuple[Finding, ...]:
         target, deadline = self._guard.target, self._deadline
         return judge(read_facts(connection, self.engine, target=target, deadline=deadline))
 
-    def _note(self, found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    def _note(self, found: tuple[Finding, ...]) -> None:
         """Keep what weakens a claim for the status, and log it where it is new."""
         warnings = tuple(str(finding) for finding in found if not finding.is_refused)
         for warning in warnings:
             if warning not in self._warnings:
                 logger.warning("database %r: %s", self._name, warning)
         self._warnings = warnings
-        return found
 
     def schema_sql(self) -> str:
         """Return the statements that create failstop's own tables."""
@@ -189,14 +194,17 @@ class GuardedDatabase:
     def _limited(self, seconds: float | None) -> AbstractContextManager[object]:
         return deadline_of(self._deadline if seconds is None else seconds)
 
-    def _probing(self) -> AbstractContextManager[object]:
-        return deadline_of(self._connect_deadline + self._deadline)
-
-    def _failed_probe(self, error: Exception) -> CriticalError:
-        if isinstance(error, CriticalError):
-            return error
-        diagnosis = self._guard.diagnoser.diagnose(error, phase=Phase.PING)
-        return to_error(diagnosis, outcome=Outcome.NOT_STARTED, name=self._name)
+    @contextmanager
+    def _probing(self) -> Iterator[None]:
+        """Give a connection of the monitor's its time, and make its failure a critical one."""
+        try:
+            with deadline_of(self._connect_deadline + self._deadline):
+                yield
+        except (CriticalError, ConfigurationError):
+            raise
+        except Exception as error:
+            diagnosis = self._guard.diagnoser.diagnose(error, phase=Phase.PING)
+            raise to_error(diagnosis, outcome=Outcome.NOT_STARTED, name=self._name) from error
 
 
 def options_of(isolation_level: str | None) -> dict[str, Any]:
@@ -373,19 +381,16 @@ class Database(GuardedDatabase):
             CriticalDatabaseError: the database failed.
         """
         schema.require_postgresql(self._engine.dialect.name)
-        try:
-            with self._probing(), self._guard.probe_engine.begin() as connection:
-                schema.create(connection)
-        except Exception as error:
-            raise self._failed_probe(error) from error
+        with self._probing(), self._guard.probe_engine.begin() as connection:
+            schema.create(connection)
 
     def _ask(self, work: Callable[[Connection], T]) -> T:
         try:
             with self._probing(), self._guard.probe_engine.connect() as connection:
                 return work(connection)
-        except Exception as error:
-            self._guard.probe_engine.dispose()
-            raise self._failed_probe(error) from error
+        except Exception:
+            self._guard.probe_engine.dispose()  # the next session may be another server's
+            raise
 
 
 def statement_of(sql: str | Executable) -> Executable:
