@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -309,10 +310,19 @@ def test_a_pool_of_transactions_is_told_from_one_of_sessions(
     mode: str, round_robin: str, driver: str, timeouts: PostgresServer, clients: Any
 ) -> None:
     with pgbouncer(timeouts, mode, server_round_robin=round_robin) as url:
+        have_servers(url, 4)
         client = clients(driver, through(url, driver), start=False)
         expected = [("pooling", "C12", WARNED)] if mode == "transaction" else []
         assert found(client.database.findings()) == expected
         client.close()
+
+
+def have_servers(url: str, count: int) -> None:
+    """Let a pooler hold several connections to the server that nobody uses now."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(closing(psycopg.connect(url)))
+            connection.execute("SELECT 1")
 
 
 @needs_pgbouncer
