@@ -320,9 +320,11 @@ def test_a_pool_of_transactions_is_told_from_one_of_sessions(
 def have_servers(url: str, count: int) -> None:
     """Let a pooler hold several connections to the server that nobody uses now."""
     with ExitStack() as stack:
-        for _ in range(count):
-            connection = stack.enter_context(closing(psycopg.connect(url)))
-            connection.execute("SELECT 1")
+        clients = [stack.enter_context(closing(psycopg.connect(url))) for _ in range(count)]
+        for client in clients:
+            client.execute("SELECT 1")
+        for client in clients:
+            client.commit()  # a pooler closes what it is given back in a transaction
 
 
 @needs_pgbouncer
