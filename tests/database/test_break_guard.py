@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -24,8 +25,9 @@ from failstop import (
     with_fail_fast_protection,
 )
 from failstop.database import AsyncDatabase, Database, deadline
+from failstop.database._attempt import MOST_ABANDONED, Attempts
 from failstop.recovery import Recovery
-from failstop.testing import PostgresDatabase
+from failstop.testing import PostgresDatabase, PostgresServer
 
 # SQLAlchemy leaves the cursor of a lost connection to the collector
 pytestmark = pytest.mark.filterwarnings(r"ignore:<psycopg\..*ServerCursor:ResourceWarning")
@@ -244,3 +246,64 @@ def test_a_child_sends_nothing_on_a_connection_of_its_parent(
         if child == 0:
             os._exit(0)
     assert ids(postgres) == [(1,)]
+
+
+def test_silence_after_a_failed_executemany_is_an_outage(
+    driver: str, own_server: PostgresServer, clients: Any
+) -> None:
+    """A failed `executemany()` must not leave the connection taken for a busy one."""
+    url = own_server.url(driver={"psycopg_async": "psycopg"}.get(driver, driver))
+    client = clients(driver, url, deadline=1.0, recovery=BY_HAND)
+
+    def body(connection: Connection) -> None:
+        with suppress(DBAPIError), connection.begin_nested():
+            connection.execute(
+                text("INSERT INTO trades VALUES (:id, 1)"), [{"id": 1}, {"id": 1}, {"id": 2}]
+            )
+        own_server.freeze("backends")
+        connection.execute(text("SELECT 1"))
+
+    try:
+        with pytest.raises(CriticalError) as caught:
+            client.transaction(body)
+    finally:
+        own_server.thaw()
+    assert caught.value.kind == "deadline_exceeded"
+    assert len(client.trips) == 1
+
+
+def test_an_answer_that_comes_with_the_cut_is_no_silence(
+    driver: str, postgres: PostgresDatabase, clients: Any
+) -> None:
+    """COMMIT is answered, and the watchdog cuts before anybody disarmed: committed, no outage."""
+    postgres.execute("CREATE TABLE trades (id integer PRIMARY KEY, price integer)")
+    client = clients(driver, postgres, recovery=BY_HAND)
+    dialect = client.engine.dialect
+    commit = dialect._commit
+
+    def commit_then_cut(dbapi_connection: Any) -> Any:
+        answer = commit(dbapi_connection)
+        line = dbapi_connection._connection_record.info["failstop"]
+        line.due = time.monotonic()
+        line.expire(time.monotonic())
+        return answer
+
+    dialect._commit = commit_then_cut
+    client.transaction(lambda connection: connection.execute(INSERT))
+    del dialect._commit
+    assert ids(postgres) == [(1,)]
+    assert client.trips == []
+    assert client.query("SELECT 1") == [(1,)]
+
+
+def test_attempts_count_no_thread_that_could_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    attempts = Attempts("database")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(MOST_ABANDONED + 1):
+            with pytest.raises(RuntimeError):
+                attempts.make(lambda: "never", lambda _: None, 1)
+    assert attempts.make(lambda: "well", lambda _: None, 5) == "well"

@@ -58,10 +58,17 @@ class Attempts:
             daemon=True,
         )
         try:
-            thread.start()
+            self._start(thread)
             return _result(future, seconds, self._name)
         finally:
             self._leave(future)
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError:  # the process can have no more threads
+            self._count_down(thread)
+            raise
 
     def _connect(self, future: Future[Any], connect: Callable[[], Any], close: Close) -> None:
         try:

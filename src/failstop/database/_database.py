@@ -316,6 +316,7 @@ class Database(GuardedDatabase):
         Raises:
             OperationsSuspendedError: refused in fail-safe mode.
             CriticalDatabaseError: the database failed.
+            TimeoutError: the call's own time was over before there was a connection.
             sqlalchemy.exc.SQLAlchemyError: whatever is not critical, as SQLAlchemy raises it.
         """
         with self._connection(READ_ONLY, deadline) as connection:

@@ -63,22 +63,21 @@ class GuardedDialect(_Driver):
         self, cursor: Any, statement: str, parameters: Any, context: Any = None
     ) -> None:
         """Execute a statement with many sets of parameters."""
-        line = line_of(context.root_connection.connection)
-        if line is not None:
-            line.may_be_busy = True
-        self._send(super().do_executemany, context, cursor, statement, parameters)
-        if line is not None:
-            line.may_be_busy = False
+        execute = super().do_executemany
+        self._send(execute, context, cursor, statement, parameters, is_many=True)
 
     def do_execute_no_params(self, cursor: Any, statement: str, context: Any = None) -> None:
         """Execute a statement without parameters."""
         self._send(super().do_execute_no_params, context, cursor, statement)
 
-    def _send(self, execute: Callable[..., None], context: Any, *arguments: Any) -> None:
+    def _send(
+        self, execute: Callable[..., None], context: Any, *arguments: Any, is_many: bool = False
+    ) -> None:
         connection = context.root_connection.connection
         line = line_of(connection)
         if line is None or line.is_foreign:
             raise_unguarded()
+        line.may_be_busy = is_many
         before = line.arm(self.guard.due(line))
         try:
             self.guard.before_statement(line, connection)
@@ -89,7 +88,7 @@ class GuardedDialect(_Driver):
         if context._is_server_side:  # noqa: SLF001 - its fetches are told to nobody
             line.may_be_busy = True
         else:
-            line.due = before
+            line.answered(before)
 
     def do_commit(self, dbapi_connection: Any) -> None:
         """Commit; returns if and only if the server has committed."""
@@ -97,6 +96,7 @@ class GuardedDialect(_Driver):
         if line is None or line.is_foreign:
             raise_unguarded()
         transaction = line.transaction
+        line.may_be_busy = False
         before = line.arm(self.guard.due(line))  # first, so that a trip from here on finds it
         try:
             if not line.is_probe:
@@ -111,6 +111,7 @@ class GuardedDialect(_Driver):
             raise
         finally:
             line.due = before
+        line.answered(before)
         if transaction is not None and transaction.has_statements:
             transaction.settle(Outcome.COMMITTED)
         line.follow(None)
@@ -149,6 +150,7 @@ class GuardedDialect(_Driver):
             line.is_thrown_away = True
             dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
             return
+        line.may_be_busy = False
         if line.transaction is not None and line.transaction.phase is not Phase.COMMIT:
             line.transaction.enter(Phase.ROLLBACK)
         before = line.arm(self.guard.due(line))
@@ -156,6 +158,7 @@ class GuardedDialect(_Driver):
             super().do_rollback(dbapi_connection)
         finally:
             line.due = before
+        line.answered(before)
         line.follow(None)
 
     def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:

@@ -10,8 +10,8 @@ Where failures show (SQLAlchemy 2.1):
   own timeout too;
 - `handle_error` sees the rest, but not the phase: COMMIT, ROLLBACK and BEGIN look alike, so the
   phase is kept in the `Transaction`;
-- a line that the watchdog cut while nobody looked, such as in the fetch of a server-side cursor, is
-  told when the connection goes back.
+- a line that the watchdog cut while nobody looked, such as in the driver's own cursor, is told when
+  the connection goes back.
 """
 
 from __future__ import annotations
@@ -447,6 +447,8 @@ class Guard:
         line: Line | None = entry.info.get(LINE)
         if line is None or line.is_probe or line.cut is not Cut.DEADLINE or not line.is_severed:
             return
+        if line.is_thrown_away:
+            return  # the answer came with the cut
         transaction = line.transaction
         if line.may_be_busy or (transaction is not None and transaction.is_told):
             return

@@ -129,6 +129,13 @@ class Line(Timer):
             self.due = None
             return not self.is_severed
 
+    def answered(self, before: float | None) -> None:
+        """Put back what was due before; an answer that came with the cut is no silence."""
+        with self._lock:
+            self.due = before
+            if self.is_severed:
+                self.is_thrown_away = True
+
     def rest(self) -> None:
         """Disarm: from the return of this call on the watchdog leaves the connection alone."""
         with self._lock:
