@@ -12,8 +12,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from failstop.cli import main as failstop
@@ -209,7 +211,6 @@ def test_many_files_in_many_processes_give_what_one_process_gives(
     assert len(json.loads(outputs[0])) == 54
 
 
-@pytest.mark.chaos
 def test_a_large_tree_has_a_bar_on_a_terminal_and_an_interrupt_exits_with_130(
     tree: Path,
 ) -> None:
@@ -237,13 +238,60 @@ def test_a_large_tree_has_a_bar_on_a_terminal_and_an_interrupt_exits_with_130(
     reading.start()
     while child.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(2)
+            child.wait(20)
             break
         os.killpg(child.pid, signal.SIGINT)  # Python loses one that comes within a destructor
     reading.join(60)
     seen += ends[0]
     assert child.returncode == 130
     assert b"Traceback" not in seen
+
+
+def test_an_impatient_interrupt_leaves_no_process_behind(tree: Path) -> None:
+    """The second one takes the command out of its wait for the workers."""
+    slow = "import psycopg2\n" + "".join(
+        FALLBACK.replace("import psycopg2", "").replace("trades(", f"trades_{n}(")
+        for n in range(60)
+    )
+    for number in range(400):
+        (tree / f"part_{number:03}.py").write_text(slow)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(
+        [sys.executable, "-m", "failstop.scan", ".", "--processes", "2"],
+        cwd=tree,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as child:
+        _wait_until(lambda: _working(child.pid) >= 2)
+        while child.poll() is None:
+            os.killpg(child.pid, signal.SIGINT)
+            time.sleep(0.1)
+    _wait_until(lambda: not _group(child.pid))
+
+
+def _working(leader: int) -> int:
+    """How many workers are past their start, and so leave interrupts to their parent."""
+    return sum(
+        psutil.Process(pid).cpu_times().user > 1.0 for pid in _group(leader) if pid != leader
+    )
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of a process group."""
+    living = []
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == leader and process.info["status"] != "zombie":
+                living.append(process.pid)
+    return living
+
+
+def _wait_until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
+    limit = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < limit, "the condition did not come true"
+        time.sleep(0.05)
 
 
 def test_there_is_no_bar_without_a_terminal(tree: Path) -> None:

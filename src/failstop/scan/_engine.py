@@ -8,11 +8,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from failstop.scan import _source
@@ -208,10 +210,33 @@ def _worked(sources: list[Source], settings: Settings) -> Iterator[FileResult]:
     if workers == 1 or len(sources) < _PARALLEL_FROM:
         yield from map(scan_file, sources)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupts) as pool:
-        yield from pool.map(scan_file, sources, chunksize=16)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool:
+        with _interrupts_held():  # the workers start here, and inherit it
+            results = pool.map(scan_file, sources, chunksize=16)
+        yield from results
 
 
-def _ignore_interrupts() -> None:
-    """An interrupt is the parent's to tell: it ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let an interrupt wait: it is the command's to tell, and its workers' never."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _follow_parent() -> None:
+    """End a worker when its parent has ended, however it did.
+
+    A second interrupt takes the parent out of its wait for the workers; they hold both ends of
+    the pipe that they read from, so without this they would wait for work for ever.
+    """
+    parent = parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
