@@ -20,7 +20,7 @@ FLOORS = [
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
     ("_store", "status"),
     ("_failsafe", "_keeper", "_refusals", "journal", "recovery"),
-    ("_boundary", "_gateway", "_response", "database"),
+    ("_boundary", "_gateway", "_response", "database", "schema"),
     ("", "web"),
     ("asgi", "wsgi", "flask", "fastapi", "testing", "scan"),
     ("drill",),

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from failstop import FailSafe
 from failstop.database import AsyncDatabase, Database
 from failstop.errors import (
-    ConfigurationError,
     CriticalDatabaseError,
     OperationsSuspendedError,
     Outcome,
@@ -137,9 +136,14 @@ def test_a_file_that_is_no_database_is_critical(database: Database, path: Path) 
     assert not database.failsafe.is_normal
 
 
-def test_the_schema_is_for_postgresql_only(database: Database) -> None:
-    with pytest.raises(ConfigurationError, match="PostgreSQL"):
-        database.create_schema()
+def test_the_schema_is_the_receipts_alone(database: Database, path: Path) -> None:
+    assert database.create_schema() == ("failstop_receipt",)
+    assert database.create_schema() == database.missing_schema() == ()
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO failstop_receipt (key, service) VALUES ('k', 's')")
+    rows = connection.execute("SELECT is_automatic, is_pruned FROM failstop_receipt").fetchall()
+    connection.close()
+    assert rows == [(0, 0)]
 
 
 def test_threads_share_a_guarded_engine(database: Database, path: Path) -> None:

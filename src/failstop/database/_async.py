@@ -157,13 +157,13 @@ class AsyncDatabase(GuardedDatabase):
         finally:
             await asyncio.shield(connection.close())
 
-    async def create_schema(self) -> None:
+    async def create_schema(self) -> tuple[str, ...]:
         """Create failstop's own tables where they are missing, as `Database.create_schema()`."""
-        schema.require_postgresql(self._engine.dialect.name)
+        schema.require_supported(self._engine.dialect.name)
         try:
             with self._probing():
                 async with AsyncEngine(self._guard.probe_engine).begin() as connection:
-                    await connection.run_sync(schema.create)
+                    return await connection.run_sync(schema.create)
         finally:
             await AsyncEngine(self._guard.probe_engine).dispose()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import sqlalchemy
@@ -19,6 +20,7 @@ from failstop.database._findings import Finding, judge, refusal
 from failstop.database._guard import Guard, require_plain
 from failstop.database._health import DatabaseHealth
 from failstop.database._probe import prove_writable
+from failstop.database._prune import Pruned, Pruning
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser, Phase, to_error
 from failstop.errors import (
@@ -54,6 +56,9 @@ logger = logging.getLogger("failstop")
 
 class GuardedDatabase:
     """What a sync and an async database share: the guard, the settings, the observations."""
+
+    _receipts: bool | None = None
+    """Whether receipts are on; None is judged neither way."""
 
     def __init__(
         self,
@@ -176,8 +181,10 @@ class GuardedDatabase:
         return evidence
 
     def _judge(self, connection: Connection) -> tuple[Finding, ...]:
-        target, deadline = self._guard.target, self._deadline
-        return judge(read_facts(connection, self.engine, target=target, deadline=deadline))
+        target, deadline, receipts = self._guard.target, self._deadline, self._receipts
+        return judge(
+            read_facts(connection, self.engine, target=target, deadline=deadline, receipts=receipts)
+        )
 
     def _note(self, found: tuple[Finding, ...]) -> None:
         """Keep what weakens a claim for the status, and log it where it is new."""
@@ -187,9 +194,51 @@ class GuardedDatabase:
                 logger.warning("database %r: %s", self._name, warning)
         self._warnings = warnings
 
-    def schema_sql(self) -> str:
-        """Return the statements that create failstop's own tables."""
-        return schema.schema_sql()
+    def schema_sql(self, role: str | None = None) -> str:
+        """Return the statements that create failstop's own tables.
+
+        Args:
+            role: the service's role; the least rights that it needs are granted to it.
+
+        Raises:
+            ConfigurationError: the database is neither PostgreSQL nor SQLite, or has no roles.
+        """
+        return schema.schema_sql(role, dialect=self._guard.probe_engine.dialect.name)
+
+    def missing_schema(self) -> tuple[str, ...]:
+        """Name failstop's own tables and columns that the database lacks; a plain call on both.
+
+        Raises:
+            ConfigurationError: the database is neither PostgreSQL nor SQLite.
+            CriticalDatabaseError: the database failed.
+        """
+        return self._ask(schema.missing)
+
+    def prune_receipts(
+        self,
+        older_than: timedelta,
+        *,
+        spared: Collection[str] = (),
+        doubted_since: datetime | None = None,
+        is_rehearsed: bool = False,
+    ) -> Pruned:
+        """Delete old receipts under automatic keys, and empty those under the service's own.
+
+        A plain call on both kinds of database. One that failed may be called again.
+
+        Args:
+            older_than: the age from which on receipts go; a day or more.
+            spared: keys that may be in doubt: they stay as they are.
+            doubted_since: when the oldest doubt arose; what is not a day older stays, so that a
+                doubt whose receipt is not there can still be answered.
+            is_rehearsed: count only.
+
+        Raises:
+            ConfigurationError: `older_than` is less than a day, the database is not PostgreSQL,
+                its schema is missing or old, or the role may not delete receipts.
+            CriticalDatabaseError: the database failed; what was pruned until then is.
+        """
+        return Pruning(older_than, spared, doubted_since, is_rehearsed).run(self._ask)
 
     def _limited(self, seconds: float | None) -> AbstractContextManager[object]:
         return deadline_of(self._deadline if seconds is None else seconds)
@@ -374,16 +423,16 @@ class Database(GuardedDatabase):
         with plain:
             yield plain.execution_options(**options)
 
-    def create_schema(self) -> None:
-        """Create failstop's own tables where they are missing; changes nothing that exists.
+    def create_schema(self) -> tuple[str, ...]:
+        """Create failstop's tables and columns that are missing and name them; changes none.
 
         Raises:
-            ConfigurationError: the database is not PostgreSQL.
+            ConfigurationError: the database is neither PostgreSQL nor SQLite.
             CriticalDatabaseError: the database failed.
         """
-        schema.require_postgresql(self._engine.dialect.name)
+        schema.require_supported(self._engine.dialect.name)
         with self._probing(), self._guard.probe_engine.begin() as connection:
-            schema.create(connection)
+            return schema.create(connection)
 
     def _ask(self, work: Callable[[Connection], T]) -> T:
         try:

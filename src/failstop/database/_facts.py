@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
+from failstop.database import schema
 from failstop.database._findings import ALLOW, Facts, Pooling
 from failstop.database._wrappers import foreign_places, retried_places
 
@@ -43,7 +44,12 @@ def target_of(cparams: Mapping[str, Any]) -> Target:
 
 
 def read_facts(
-    connection: Connection, engine: Any, *, target: Target | None, deadline: float
+    connection: Connection,
+    engine: Any,
+    *,
+    target: Target | None,
+    deadline: float,
+    receipts: bool | None,
 ) -> Facts:
     """Read everything; a pooler that is seen costs a second connection.
 
@@ -52,10 +58,12 @@ def read_facts(
         engine: what the service uses, sync or async.
         target: where its connections go, None where that could not be seen.
         deadline: seconds for one call.
+        receipts: whether they are on; None is judged neither way.
     """
     sync_engine: Engine = getattr(engine, "sync_engine", engine)
     dialect = connection.dialect.name
     settings, sources, allowed = {}, {}, frozenset[str]()
+    missing = schema.missing(connection) if receipts else ()
     pooling = Pooling.NONE
     if dialect == "postgresql":
         rows = connection.execute(SETTINGS).all()
@@ -78,6 +86,8 @@ def read_facts(
         settings=settings,
         sources=sources,
         allowed=allowed,
+        receipts=receipts is not False,
+        missing=missing,
     )
 
 

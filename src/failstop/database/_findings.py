@@ -38,8 +38,8 @@ class Pooling(StrEnum):
 class Finding:
     """A setting that voids or weakens a claim.
 
-    `claim` is its number, such as "C5"; `cause` says in one sentence what goes wrong and `mend`
-    what to do. None of them holds a secret.
+    `claim` is its number, such as "C5", or "C5, C6"; `cause` says in one sentence what goes wrong
+    and `mend` what to do. None of them holds a secret.
     """
 
     setting: str
@@ -73,6 +73,8 @@ class Facts:
         settings: the settings of a session; times are in milliseconds.
         sources: where each comes from, as `pg_settings` spells it.
         allowed: the settings that the server says may cost durability.
+        receipts: whether transactions write them.
+        missing: the tables and columns of failstop's own that are not there but needed.
     """
 
     dialect: str
@@ -86,6 +88,8 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
+    receipts: bool = True
+    missing: tuple[str, ...] = ()
 
     def is_set(self, name: str, *values: str) -> bool:
         """Say whether a setting is one of `values`; one that is not there is none."""
@@ -94,6 +98,11 @@ class Facts:
     def is_shorter(self, name: str) -> bool:
         """Say whether a time ends before the deadline; 0 never ends."""
         return 0 < int(self.settings.get(name, "0")) < 1000 * self.deadline
+
+    @property
+    def missing_names(self) -> str:
+        """What is missing, in words."""
+        return ", ".join(self.missing)
 
     def is_of_session(self, name: str) -> bool:
         """Say whether the client set it for its session, so that a pooler may lose it."""
@@ -157,6 +166,23 @@ def _is_in_memory(facts: Facts) -> bool:
 REFUSED, WARNED = Severity.REFUSED, Severity.WARNED
 
 RULES = (
+    # what tells whether a transaction was committed
+    _Rule(
+        "schema",
+        "C5, C6",
+        REFUSED,
+        lambda facts: bool(facts.missing),
+        "no receipt can be written, for there is no {facts.missing_names}",
+        "run failstop schema apply with DATABASE_URL set, as a role that may create tables there",
+    ),
+    _Rule(
+        "receipts",
+        "C5, C6",
+        WARNED,
+        lambda facts: not facts.receipts,
+        "receipts are off: claims C5 and C6 are void",
+        "make the database with receipts=True",
+    ),
     # what the server does with what it has acknowledged
     _Rule(
         "fsync",

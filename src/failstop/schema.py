@@ -1,0 +1,25 @@
+"""The tables that failstop keeps beside the user's own: `metadata` is what Alembic takes."""
+
+from failstop.database.schema import (
+    create,
+    horizon,
+    metadata,
+    missing,
+    receipt,
+    schema_sql,
+    sqlite_metadata,
+    sqlite_receipt,
+    witness,
+)
+
+__all__ = [
+    "create",
+    "horizon",
+    "metadata",
+    "missing",
+    "receipt",
+    "schema_sql",
+    "sqlite_metadata",
+    "sqlite_receipt",
+    "witness",
+]
