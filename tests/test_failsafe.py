@@ -408,7 +408,7 @@ def test_recovery_is_automatic_once_enough_rounds_passed(make: Make) -> None:
     wait_until(lambda: any(isinstance(event, Reset) for event in events))  # told after the change
     resets = [event for event in events if isinstance(event, Reset)]
     assert [event.actor for event in resets] == [None]
-    assert [result.name for result in resets[0].evidence] == ["database"]
+    assert [result.name for result in resets[0].evidence] == ["database", "in doubt"]
     assert any(isinstance(event, Recovering) for event in events)
 
 

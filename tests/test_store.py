@@ -163,7 +163,7 @@ def test_the_journal_tells_the_whole_story(make: Make, path: Path) -> None:
     facts = [row.facts for row in rows(path)]
     reset = next(each for each in facts if each["event"] == "Reset")
     assert (reset["actor"], reset["reason"]) == ("ann", "done")
-    assert [result["name"] for result in reset["evidence"]] == ["store"]
+    assert [result["name"] for result in reset["evidence"]] == ["store", "in doubt"]
     assert events_of(path).count("AlertDelivered") == 4
     assert verify(path).is_intact
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import time
 import weakref
@@ -35,13 +34,13 @@ from failstop.errors import ConfigurationError, CriticalError, Outcome, ResetRef
 from failstop.events import (
     AlertDelivered,
     AlertFailed,
-    Checked,
     Halted,
     Incident,
+    InDoubt,
     Listener,
-    Refused,
     Tripped,
 )
+from failstop.recovery._doubts import Doubts, OnResolved
 from failstop.recovery._monitor import (
     Check,
     Configured,
@@ -51,6 +50,7 @@ from failstop.recovery._monitor import (
     make_round,
     user_check,
 )
+from failstop.recovery._notes import Notes
 from failstop.recovery._settings import CheckFunction, Recovery
 from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
@@ -59,12 +59,9 @@ __all__ = ["REASONS", "FailSafe"]
 logger = logging.getLogger("failstop")
 
 CLOSE_TIMEOUT = 5.0
-REFUSED_EVERY = 60.0
-"""Seconds between two journal rows that count refused calls."""
-CHECKED_EVERY = 10.0
-"""Seconds between two journal rows about check results that changed."""
 
 F = TypeVar("F", bound=CheckFunction)
+R = TypeVar("R", bound=OnResolved)
 
 
 class FailSafe:
@@ -106,9 +103,15 @@ class FailSafe:
         self._checks = [user_check(function) for function in self.recovery.checks]
         self._round: Round | None = None
         self._passed: tuple[int, int] = (-1, 0)
-        self._journaled = _Journaled()
+        self._notes = Notes(self._keeper, self._refusals)
         self._logged: str | None = None
         self._alert_errors: dict[str, str] = {}
+        self._doubts = Doubts(
+            self._keeper,
+            self._dependencies,
+            self.recovery.round_timeout / 3,
+            lambda: self._dispatcher.wake(),
+        )
         self._is_started = False
         self._make_threads()
         _living.add(self)
@@ -204,7 +207,7 @@ class FailSafe:
         _living.discard(self)  # a fork has nothing to do for it
 
     def _write_last(self) -> None:
-        self._note_refusals(is_last=True)
+        self._notes.note_refusals(is_last=True)
         try:
             self._keeper.write_late()
         except StoreError as error:
@@ -283,6 +286,49 @@ class FailSafe:
         self._checks.append(user_check(function))
         return function
 
+    def on_resolved(self, function: R) -> R:
+        """Call `function(key, outcome)` when it is known what became of a transaction in doubt.
+
+        It is called once for each, and again only where the process died while it told; by a thread
+        that must not wait, mostly in fail-safe mode. Add it before the start: what a process before
+        this one could not tell is told in the first check round.
+
+        Raises:
+            TypeError: it is not callable.
+        """
+        if not callable(function):
+            raise TypeError(f"on_resolved takes a function, not {type(function).__name__}")
+        self._doubts.add(function)
+        return function
+
+    # What is in doubt
+
+    def in_doubt(self) -> tuple[InDoubt, ...]:
+        """Return the transactions that are in doubt now, in every process that has this store."""
+        return self._keeper.in_doubt()
+
+    def report_in_doubt(self, doubt: InDoubt) -> None:
+        """Keep a transaction whose outcome is not known; it is asked until there is an answer.
+
+        It is in the store on return. Where that cannot be written this trips, and the doubt is kept
+        in memory until it can.
+
+        Raises:
+            TypeError: it is no InDoubt.
+        """
+        if not isinstance(doubt, InDoubt):
+            raise TypeError(f"report_in_doubt() takes an InDoubt, not {type(doubt).__name__}")
+        problem = self._keeper.report_in_doubt(doubt)
+        if problem is not None:
+            self._trip(problem)
+        self._observers.tell()
+
+    def report_durability_reduced(self, *, database: str, key: str) -> None:
+        """Alert that a commit of `database` was not confirmed by a standby; trips nothing."""
+        self._keeper.report_durability(database, key)
+        self._dispatcher.wake()
+        self._observers.tell()
+
     # Trip, halt and acknowledgement
 
     def trip(self, error: CriticalError, *, needs_person: bool = False) -> Incident | None:
@@ -303,11 +349,14 @@ class FailSafe:
         _scope.mark(error)
         if self._keeper.has_joined(error.incident_id):
             return self.incident
+        self._trip(error, needs_person=needs_person)
+        return self.incident
+
+    def _trip(self, error: CriticalError, *, needs_person: bool = False) -> None:
         change = self._keeper.trip(error, needs_person=needs_person)
         if change is not None:
             error.incident_id = change.incident.incident_id
             self._after_failure(change)
-        return self.incident
 
     def halt(self, *, actor: str, reason: str) -> Incident:
         """Stop the service by hand: it stays in fail-safe mode until a person resets it.
@@ -378,17 +427,22 @@ class FailSafe:
             checks = []
         for name, dependency in tuple(self._dependencies.items()):
             checks.append(Check(name, dependency.probe, is_critical=True))
-        if is_full or not self.is_normal:
+        must_prove = not self.is_normal
+        if must_prove:
+            checks.append(Check("in doubt", self._doubts.prove))
+        if is_full or must_prove:
             checks += self._checks
         done = make_round(checks, seen.revision)
         self._round = done
-        self._note_checks(done)
+        self._notes.note_checks(done)
         try:
             self._act_on(done, seen)
         except IllegalSignalError:
             logger.debug("a check round was overtaken by a failure, so it proves nothing")
         except StoreError as error:
             self._log_store(error)
+        if not must_prove:
+            self._doubts.ask()
         self._look_after_alerts()
         self._observers.tell()
         return done
@@ -417,7 +471,7 @@ class FailSafe:
         elif self.incident is not None and done.failed:
             self._passed = (-1, 0)
             self._keeper.fail_recovery(done.failed)
-            self._keeper.doubt()
+            self._keeper.void_evidence()
         elif self.incident is not None:
             self._count_passed(done)
 
@@ -437,7 +491,7 @@ class FailSafe:
         is_held = self._keeper.standing.latch.is_held
         if count < self.recovery.consecutive or not self.recovery.is_automatic or is_held:
             return
-        self._note_refusals(is_last=True)
+        self._notes.note_refusals(is_last=True)
         reason = f"all checks passed in {count} consecutive rounds"
         self._keeper.leave(self._leave(None, reason, self.epoch, done, force=False))
         self._dispatcher.wake()
@@ -456,7 +510,7 @@ class FailSafe:
     def _look_after_alerts(self) -> None:
         """Have what is due paged again, and sinks that hang looked after."""
         self._dispatcher.replace_hung()
-        self._note_refusals(is_last=False)
+        self._notes.note_refusals(is_last=False)
         try:
             if self._keeper.store.care():
                 self._dispatcher.wake()
@@ -508,7 +562,7 @@ class FailSafe:
         if plan.incident is None:
             raise ResetRefusedError(f"failsafe {self.service!r} is not in fail-safe mode")
         seen = plan.epoch if epoch is None else epoch
-        self._note_refusals(is_last=True)
+        self._notes.note_refusals(is_last=True)
         try:
             self._keeper.leave(self._leave(actor, reason, seen, done, force=force))
         except IllegalSignalError as stale:
@@ -518,32 +572,7 @@ class FailSafe:
         self._dispatcher.wake()
         self._observers.tell()
 
-    # What the journal gets now and then
-
-    def _note_checks(self, done: Round) -> None:
-        """Tell the observers every round, and the journal the results that changed."""
-        now = datetime.now(UTC)
-        event = Checked(self.service, self.epoch, now, done.results)
-        self._keeper.events.append(event)
-        results = tuple((each.name, each.is_passed) for each in done.results)
-        last = self._journaled
-        is_first = last.epoch != self.epoch
-        if results != last.results and (is_first or done.ended >= last.checked_at + CHECKED_EVERY):
-            last.results, last.epoch, last.checked_at = results, self.epoch, done.ended
-            self._keeper.record(event)
-
-    def _note_refusals(self, *, is_last: bool) -> None:
-        now, last = time.monotonic(), self._journaled
-        if not is_last and now < last.refused_at + REFUSED_EVERY:
-            return
-        count = self._refusals.count - last.refused
-        if count:
-            last.refused += count
-            last.refused_at = now
-            moment = datetime.now(UTC)
-            event = Refused(self.service, self.epoch, moment, self.incident, count)
-            self._keeper.record(event)
-            self._keeper.events.append(event)
+    # The store's problems
 
     def _log_store(self, problem: StoreError | None) -> None:
         """Say once what is wrong with the store, and once that it is well again."""
@@ -561,7 +590,7 @@ class FailSafe:
     def status(self) -> SystemStatus:
         """Return what is known now, without asking any dependency."""
         done, standing = self._round, self._keeper.standing
-        problem = self._keeper.problem
+        problem, doubts = self._keeper.problem, self._keeper.in_doubt()
         age = time.monotonic() - done.ended if done else None
         return SystemStatus(
             service=self.service,
@@ -578,7 +607,8 @@ class FailSafe:
             age=age,
             is_fresh=age is not None and age <= self._freshness,
             observed_at=done.ended_at if done else None,
-            warnings=self._warnings(),
+            warnings=(*self._warnings(), *self._doubts.advice(doubts)),
+            in_doubt=doubts,
         )
 
     def _warnings(self) -> tuple[str, ...]:
@@ -619,21 +649,11 @@ class FailSafe:
         self.watchdog.after_fork()
         self._observers.after_fork()
         self._refusals.after_fork()
+        self._doubts.after_fork()
         self._make_threads()
         if self._is_started:
             self._dispatcher.start()
             self._monitor.start()
-
-
-class _Journaled:
-    """What the journal was told last."""
-
-    def __init__(self) -> None:
-        self.results: tuple[tuple[str, bool], ...] = ()
-        self.epoch = -1
-        self.checked_at = -math.inf
-        self.refused = 0
-        self.refused_at = -math.inf
 
 
 class _Report:

@@ -12,6 +12,7 @@ words.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import secrets
@@ -22,18 +23,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from failstop._in_doubt import Answered
 from failstop._latch import IllegalSignalError, Latch, Signal, State
 from failstop._standing import Acknowledge, Change, Failure, Halt, Leave, Standing, Trip
 from failstop._store import Store, Stored
 from failstop._storefile import FORK_PATIENCE, StoreError
 from failstop.alerts._route import Route
-from failstop.errors import CriticalError
+from failstop.errors import CriticalError, Outcome
 from failstop.events import (
+    Doubted,
+    DurabilityReduced,
     Event,
     Incident,
+    InDoubt,
     Recovering,
     RecoveryFailed,
     Reset,
+    Resolved,
     Tripped,
     Verified,
 )
@@ -92,6 +98,9 @@ class Keeper:
         self._late: deque[Event] = deque(maxlen=MANY)
         self._unsaved: list[_Unsaved] = []
         self._counts: dict[str, Trip] = {}
+        self._doubted: dict[tuple[str, str], Doubted] = {}
+        self._doubts: tuple[InDoubt, ...] = ()
+        self._reduced: dict[str, tuple[DurabilityReduced, int]] = {}
         self._known_kinds: set[str] = set()
         self._counted_at = self._beat_at = self._synced_at = time.monotonic()
         self._progress_at = -math.inf
@@ -341,6 +350,101 @@ class Keeper:
             self.events.append(saved.event)
             return saved
 
+    # In doubt: memory first, then the store
+
+    def in_doubt(self) -> tuple[InDoubt, ...]:
+        """Return what is in doubt; where the store cannot be read, what is known of it."""
+        with contextlib.suppress(StoreError):
+            self._doubts = self.store.in_doubt()
+        with self._lock:
+            late = {key: event.doubt for key, event in self._doubted.items()}
+        return tuple(({(each.database, each.key): each for each in self._doubts} | late).values())
+
+    def report_in_doubt(self, doubt: InDoubt) -> StoreError | None:
+        """Keep a doubt; return why it is in memory alone, where it is."""
+        event = Doubted(self.service, self.standing.latch.epoch, datetime.now(UTC), doubt)
+        with self._lock:
+            self._doubted[doubt.database, doubt.key] = event
+            self.events.append(event)
+        with self._saving:
+            try:
+                if not self._is_open:
+                    self._first_read()
+                self._write_doubts()
+            except StoreError as error:
+                self.problem = error
+                return error
+        return None
+
+    def _write_doubts(self) -> None:
+        """Write the doubts that the store does not have; called with `_saving` held."""
+        for key, event in tuple(self._doubted.items()):
+            self.store.keep_doubt(event)
+            with self._lock:
+                if self._doubted.get(key) is event:
+                    del self._doubted[key]
+            self._doubts = (*self._doubts, event.doubt)
+
+    def resolve(self, doubt: InDoubt, outcome: Outcome) -> bool:
+        """Write what became of a doubt; False where another process has.
+
+        Raises:
+            StoreError: it cannot be written, so the doubt stays open.
+        """
+        event = Resolved(self.service, self.standing.latch.epoch, datetime.now(UTC), doubt, outcome)
+        with self._saving:
+            self._write_doubts()
+            is_first = self.store.resolve(event)
+            if is_first:
+                self.events.append(event)
+            return is_first
+
+    def untold(self) -> tuple[Answered, ...]:
+        """Return the answers that this process has to tell.
+
+        Raises:
+            StoreError: the store cannot be read or written.
+        """
+        return self.store.untold()
+
+    def forget_doubt(self, doubt: InDoubt) -> None:
+        """Forget a doubt whose answer was told.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        self.store.forget_doubt(doubt)
+
+    def report_durability(self, database: str, key: str) -> None:
+        """Count a commit that no standby confirmed, and tell it now where that is due.
+
+        In a storm of them the first is written at once, the others with the rounds.
+        """
+        epoch, now = self.standing.latch.epoch, datetime.now(UTC)
+        event = DurabilityReduced(self.service, epoch, now, database, key)
+        with self._lock:
+            is_first = database not in self._reduced
+            _, count = self._reduced.get(database, (event, 0))
+            self._reduced[database] = event, count + 1
+            self.events.append(event)
+            self._late.append(event)
+        if not is_first:
+            return
+        with self._saving:
+            try:
+                self._write_late(is_last=False)
+            except StoreError as error:
+                self.problem = error
+
+    def _write_reduced(self) -> None:
+        """Alert what was counted, where that is due; called with `_saving` held."""
+        for database, (event, count) in tuple(self._reduced.items()):
+            if self.store.note_durability(event, count):
+                with self._lock:
+                    last, now = self._reduced.pop(database)
+                    if now > count:
+                        self._reduced[database] = last, now - count
+
     # The store and memory, brought together
 
     def sync(self) -> Seen:
@@ -354,6 +458,7 @@ class Keeper:
                 self._write_late(is_last=False)
                 self._beat()
                 entered = self._adopt(self.store.read())
+                self._doubts = self.store.in_doubt()
             except StoreError as error:
                 self.problem = error
                 if not self._is_tolerable(error):
@@ -378,14 +483,14 @@ class Keeper:
         with self._saving:
             self._write_late(is_last=True)
 
-    def doubt(self) -> None:
+    def void_evidence(self) -> None:
         """Tell the processes that share the store that a check failed: their evidence is void.
 
         Raises:
             StoreError: it cannot be written.
         """
         with self._saving:
-            self.store.doubt()
+            self.store.void_evidence()
 
     def _write_late(self, *, is_last: bool) -> None:
         """Write what could not be, or need not be, at its time; called with `_saving` held."""
@@ -398,9 +503,11 @@ class Keeper:
             self.store.unspill(first.incident, saved.incident)
             self._take(saved.standing, State.FAIL_SAFE, own=1)
         self._write_counts(is_last=is_last)
+        self._write_doubts()
         late = tuple(self._late)
         self.store.record(late)
         self._forget(late)
+        self._write_reduced()
 
     def _write_counts(self, *, is_last: bool) -> None:
         """Write the counted failures: those of a new kind soon, of known ones now and then."""
@@ -472,5 +579,8 @@ class Keeper:
         self.store.after_fork_in_child()
         self._unsaved.clear()
         self._counts.clear()
+        self._doubted.clear()
+        self._reduced.clear()
+        self._doubts = () if not self.store.is_durable else self._doubts
         self._late.clear()
         self.events.clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import sqlite3
 import time
@@ -17,8 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
-from failstop import _chain
+from failstop import _chain, _in_doubt
+from failstop._in_doubt import Answered
 from failstop._latch import Latch, State
+from failstop._process import this_process
 from failstop._standing import Change, Decision, Standing
 from failstop._storefile import StoreFile, append_event, path_of, problem
 from failstop.alerts import _page
@@ -26,12 +29,24 @@ from failstop.alerts._alert import Alert, AlertAction
 from failstop.alerts._outbox import Outbox, due_pages, post, post_count, post_reminder, turn_page
 from failstop.alerts._route import Route
 from failstop.errors import ConfigurationError, ErrorCode
-from failstop.events import Event, Halted, Incident, Reset, Tripped
+from failstop.events import (
+    Doubted,
+    DurabilityReduced,
+    Event,
+    Halted,
+    Incident,
+    InDoubt,
+    Reset,
+    Resolved,
+    Tripped,
+)
 
 __all__ = ["Store", "Stored", "read_standing", "require_head"]
 
 UPDATE_EVERY = 60.0
 """Seconds between two alerts that only say how many failures an incident has by now."""
+NOTE_EVERY = 60.0
+"""Seconds between two alerts about durability that was reduced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,7 @@ class Store:
         self._service = service
         self._routes = tuple(routes)
         self._host = socket.gethostname()
+        self._token = secrets.token_hex(4)
         self._file = StoreFile(path_of(path) if path is not None else None)
         self._must_make = not self._file.is_there()
         self._spilled = StoreFile(None)
@@ -135,15 +151,18 @@ class Store:
             for sink in told:
                 turn_page(connection, sink, alert.incident_id, alert.action)
 
-    def doubt(self) -> None:
+    def void_evidence(self) -> None:
         """Make evidence from before now void, for every process.
 
         Raises:
             StoreError: the file cannot be written.
         """
         with self._writing() as (connection, stored):
-            if stored.standing.incident is not None:
-                connection.execute("UPDATE standing SET revision = revision + 1")
+            self._void(connection, stored)
+
+    def _void(self, connection: sqlite3.Connection, stored: Stored) -> None:
+        if stored.standing.incident is not None:
+            connection.execute("UPDATE standing SET revision = revision + 1")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Stored]]:
@@ -166,6 +185,103 @@ class Store:
     def _append(self, connection: sqlite3.Connection, event: Event) -> None:
         if self.is_durable:
             append_event(connection, event)
+
+    # In doubt
+
+    @property
+    def _teller(self) -> str:
+        """This process, and this store in it: two of one process do not both tell either."""
+        return f"{this_process()}#{self._token}"
+
+    def keep_doubt(self, event: Doubted) -> None:
+        """Keep an open doubt, with its journal row; evidence from before it is void.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._writing() as (connection, stored):
+            _in_doubt.keep(connection, event.doubt)
+            self._append(connection, event)
+            self._void(connection, stored)
+
+    def in_doubt(self) -> tuple[InDoubt, ...]:
+        """Return the doubts that are open, the oldest first.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            return _in_doubt.open_doubts(connection, self._file.name)
+
+    def resolve(self, event: Resolved) -> bool:
+        """Write what became of a doubt, with its journal row and its alert.
+
+        False, and nothing is written, where another process was first.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._writing() as (connection, stored):
+            if not _in_doubt.write_answer(connection, event.doubt, event.outcome, self._teller):
+                return False
+            incident = stored.standing.incident
+            alert = _page.resolved(event, incident, self._host)
+            if incident is None:
+                self._post_note(connection, alert)
+            else:
+                post(connection, self._routes, alert)
+            self._append(connection, event)
+        return True
+
+    def untold(self) -> tuple[Answered, ...]:
+        """Return the answers that this process has to tell, also for processes that are gone.
+
+        Raises:
+            StoreError: the file cannot be read or written.
+        """
+        with self._file.reading() as connection:
+            if not _in_doubt.is_waiting(connection):
+                return ()
+        with self._writing() as (connection, _):
+            return _in_doubt.claim(connection, self._file.name, self._teller)
+
+    def forget_doubt(self, doubt: InDoubt) -> None:
+        """Forget a doubt whose answer was told.
+
+        Raises:
+            StoreError: the file cannot be written; it is there to be told again.
+        """
+        with self._writing() as (connection, _):
+            _in_doubt.forget(connection, doubt, self._teller)
+
+    def note_durability(self, event: DurabilityReduced, count: int) -> bool:
+        """Alert that `count` commits were not confirmed, `event` the last; False where not due.
+
+        It is due when the last such alert arrived, and a minute has passed since then, whichever
+        process of the host it was.
+
+        Raises:
+            StoreError: the file cannot be read or written.
+        """
+        alert = _page.durability_reduced(event, count, self._host)
+        with self._file.reading() as connection:
+            if _is_fresh(connection, alert.incident_id):
+                return False
+        with self._writing() as (connection, _):
+            if _is_fresh(connection, alert.incident_id):
+                return False
+            self._post_note(connection, alert)
+        return True
+
+    def _post_note(self, connection: sqlite3.Connection, alert: Alert) -> None:
+        """Put an alert that belongs to no incident into the outbox: nothing ever follows it.
+
+        Nobody escalates it, for nobody can acknowledge it.
+        """
+        _forget_notes(connection)
+        post(connection, [each for each in self._routes if each.escalate_after is None], alert)
+
+    # Alive
 
     def beat(self) -> None:
         """Prove that the file can be written.
@@ -257,6 +373,8 @@ class Store:
         self.spill_box.empty()
         if not self.is_durable:
             self.outbox.empty()
+            with self._file.writing() as connection:
+                _in_doubt.empty(connection)
 
     def close(self) -> None:
         """Release the file."""
@@ -313,6 +431,26 @@ def _write(connection: sqlite3.Connection, change: Change) -> None:
         connection.execute("UPDATE standing SET left_by = ?", (change.event.actor,))
     if isinstance(change.event, Tripped | Halted):
         _note_told(connection, change.incident.occurrences)
+
+
+def _is_fresh(connection: sqlite3.Connection, incident: str) -> bool:
+    """Say whether an alert under this id waits, or arrived just now; a clock may go back."""
+    now = time.time()
+    found = connection.execute(
+        "SELECT 1 FROM outbox WHERE incident = :incident UNION ALL "
+        "SELECT 1 FROM page WHERE incident = :incident "
+        "AND paged_at <= :now AND :now < paged_at + :wait",
+        {"incident": incident, "now": now, "wait": NOTE_EVERY},
+    )
+    return found.fetchone() is not None
+
+
+def _forget_notes(connection: sqlite3.Connection) -> None:
+    """Take out the pages of old notes: they would stay for ever, as nothing ends a note."""
+    connection.execute(
+        "DELETE FROM page WHERE incident GLOB ? AND paged_at < ?",
+        (f"{_page.NOTE}*", time.time() - NOTE_EVERY),
+    )
 
 
 def _note_told(connection: sqlite3.Connection, occurrences: int) -> None:

@@ -63,6 +63,11 @@ CREATE TABLE page (
     sink TEXT NOT NULL, incident TEXT NOT NULL, paged_at REAL NOT NULL, pages INTEGER NOT NULL,
     PRIMARY KEY (sink, incident)
 );
+CREATE TABLE in_doubt (
+    database TEXT NOT NULL, key TEXT NOT NULL, facts TEXT NOT NULL,
+    answer TEXT, teller TEXT, until REAL,
+    PRIMARY KEY (database, key)
+);
 """
 NEVER_CHANGED = """
 CREATE TRIGGER journal_is_never_changed BEFORE UPDATE ON journal

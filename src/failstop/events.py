@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from failstop.errors import ErrorCode
+from failstop.errors import ErrorCode, Outcome
 
 __all__ = [
     "Acknowledged",
@@ -18,15 +18,19 @@ __all__ = [
     "AlertFailed",
     "CheckResult",
     "Checked",
+    "Doubted",
+    "DurabilityReduced",
     "Event",
     "FailureCounted",
     "Halted",
+    "InDoubt",
     "Incident",
     "Listener",
     "Recovering",
     "RecoveryFailed",
     "Refused",
     "Reset",
+    "Resolved",
     "Tripped",
     "Verified",
 ]
@@ -57,6 +61,23 @@ class Incident:
     def is_halt(self) -> bool:
         """True where a person stopped the service."""
         return self.actor is not None
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """A transaction whose COMMIT was sent and not answered, and which could not be asked yet.
+
+    `database` is the name of the dependency that can be asked, `key` what the transaction's receipt
+    stands under. `backend_pid` and `backend_start` say which session of the server had it, where
+    that is known.
+    """
+
+    database: str
+    key: str
+    since: datetime
+    backend_pid: int | None = None
+    backend_start: str | None = None
+    incident_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +186,29 @@ class Reset(Event):
     reason: str
     failed: tuple[str, ...] = ()
     evidence: tuple[CheckResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted(Event):
+    """A transaction is in doubt: whether it committed will be asked until it is known."""
+
+    doubt: InDoubt
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved(Event):
+    """What became of a transaction in doubt is known: COMMITTED or ROLLED_BACK, for good."""
+
+    doubt: InDoubt
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class DurabilityReduced(Event):
+    """A transaction is committed, but no standby has confirmed it: a failover may lose it."""
+
+    database: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)

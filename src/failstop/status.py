@@ -13,7 +13,7 @@ from typing import Any
 
 from failstop._latch import State
 from failstop.alerts._outbox import Waiting
-from failstop.events import CheckResult, Incident
+from failstop.events import CheckResult, Incident, InDoubt
 
 __all__ = ["ResetPlan", "SinkStatus", "SystemStatus", "timestamp"]
 
@@ -95,6 +95,7 @@ class SystemStatus:
     is_fresh: bool
     observed_at: datetime | None
     warnings: tuple[str, ...] = ()
+    in_doubt: tuple[InDoubt, ...] = ()
 
     @property
     def is_operational(self) -> bool:
@@ -180,6 +181,7 @@ class SystemStatus:
             "tradingSafety": {"safe": is_operational, "reasons": list(self.reasons)},
             "database": self.database(),
             "checks": [self._check(check) for check in self.checks],
+            "inDoubt": [_doubt(doubt) for doubt in self.in_doubt],
             "alerts": {
                 "pending": self.alerts_pending,
                 "lastError": self.alerts_error,
@@ -212,6 +214,10 @@ class SystemStatus:
             "ageSeconds": round(max(age, 0.0), 3),
             "latencySeconds": round(check.duration, 6),
         }
+
+
+def _doubt(doubt: InDoubt) -> dict[str, Any]:
+    return {"key": doubt.key, "database": doubt.database, "since": timestamp(doubt.since)}
 
 
 def _sink(sink: SinkStatus) -> dict[str, Any]:

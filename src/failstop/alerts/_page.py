@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import datetime
 
+from failstop._redaction import redact
 from failstop.alerts._alert import Alert, AlertAction, Severity
 from failstop.errors import ErrorCode
-from failstop.events import Acknowledged, Event, Halted, Incident, Reset, Tripped
+from failstop.events import (
+    Acknowledged,
+    DurabilityReduced,
+    Event,
+    Halted,
+    Incident,
+    Reset,
+    Resolved,
+    Tripped,
+)
 
-__all__ = ["alert_for", "another_page", "joined", "rehearsal", "update"]
+__all__ = [
+    "NOTE",
+    "alert_for",
+    "another_page",
+    "durability_reduced",
+    "joined",
+    "rehearsal",
+    "resolved",
+    "update",
+]
+
+NOTE = "note-"
+"""How the ids of alerts begin that belong to no incident."""
 
 
 def alert_for(event: Event, host: str) -> Alert | None:
@@ -49,6 +73,64 @@ def joined(service: str, incident: Incident, into: Incident, host: str, at: date
     event = Event(service, incident.epoch, at)
     said = f"goes on as incident {into.incident_id}, which was open already"
     return _alert(event, incident, host, AlertAction.RESOLVE, said)
+
+
+def resolved(event: Resolved, incident: Incident | None, host: str) -> Alert:
+    """Return the alert that says what became of a transaction in doubt.
+
+    It goes with the open incident; where there is none, it stands for itself.
+    """
+    doubt, kind = event.doubt, "in_doubt"
+    said = f"transaction {doubt.key!r} of {doubt.database!r} was in doubt and is {event.outcome}"
+    if incident is not None:
+        return replace(_alert(event, incident, host, AlertAction.UPDATE, redact(said)), kind=kind)
+    note = _digest(doubt.database, doubt.key, doubt.since.isoformat())
+    title = "a transaction in doubt was resolved"
+    return _note(event, kind, note, title, said, host, code=ErrorCode.TRANSACTION_FAILED)
+
+
+def durability_reduced(event: DurabilityReduced, count: int, host: str) -> Alert:
+    """Return the alert that says how many commits no standby has confirmed since the last one."""
+    many = "a commit" if count == 1 else f"{count} commits"
+    said = (
+        f"{many} of {event.database!r} not confirmed by a standby, the last of transaction "
+        f"{event.key!r}: committed, but a failover now may lose it"
+    )
+    note = _digest(event.database, "durability")
+    return _note(event, "durability_reduced", note, "durability reduced", said, host, count=count)
+
+
+def _note(
+    event: Event,
+    kind: str,
+    note: str,
+    title: str,
+    said: str,
+    host: str,
+    *,
+    code: ErrorCode = ErrorCode.SYSTEM_FAILURE,
+    count: int = 1,
+) -> Alert:
+    """Return an alert that belongs to no incident."""
+    return Alert(
+        action=AlertAction.TRIGGER,
+        kind=kind,
+        severity=Severity.WARNING,
+        title=f"{event.service}: {title}",
+        message=redact(said),
+        error_code=code,
+        incident_id=f"{NOTE}{note}",
+        dedup_key=f"failstop/{event.service}/{NOTE}{note}",
+        service=event.service,
+        host=host,
+        occurrences=count,
+        occurred_at=event.occurred_at,
+        details={"epoch": str(event.epoch)},
+    )
+
+
+def _digest(*facts: str) -> str:
+    return hashlib.sha256("/".join(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def rehearsal(service: str, host: str, at: datetime, test_id: str, action: AlertAction) -> Alert:

@@ -18,10 +18,20 @@ from typing import Protocol, runtime_checkable
 from failstop._redaction import redact
 from failstop._watchdog import Timer, Watchdog
 from failstop.errors import CriticalError, Outcome
-from failstop.events import CheckResult, Incident
+from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery._settings import CheckFunction
 
-__all__ = ["Check", "Configured", "Dependency", "Monitor", "Round", "make_round", "user_check"]
+__all__ = [
+    "Check",
+    "Configured",
+    "Dependency",
+    "Monitor",
+    "Questioned",
+    "Round",
+    "UnprovenError",
+    "make_round",
+    "user_check",
+]
 
 logger = logging.getLogger("failstop")
 
@@ -64,6 +74,24 @@ class Configured(Protocol):
             ConfigurationError: one does; names it with its mend.
             CriticalError: the dependency cannot be used now.
         """
+
+
+@runtime_checkable
+class Questioned(Protocol):
+    """A dependency that can say what became of a transaction in doubt."""
+
+    def resolve(self, doubt: InDoubt) -> Outcome:
+        """Return COMMITTED or ROLLED_BACK, which is for good, or UNKNOWN; called by the monitor.
+
+        The same doubt may be asked again, and by several processes at a time.
+
+        Raises:
+            CriticalError: it cannot be asked now.
+        """
+
+
+class UnprovenError(Exception):
+    """A check proves nothing; its text is this library's own and says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +165,8 @@ def _make(check: Check) -> tuple[CheckResult, CriticalError | None]:
         detail, is_passed = redact(check.run()), True
     except CriticalError as failure:
         detail, is_passed, error = redact(failure.message), False, failure
+    except UnprovenError as failure:
+        detail, is_passed = redact(str(failure)), False
     except BaseException as failure:  # noqa: BLE001 - a cancelled check must not end the thread
         detail, is_passed = type(failure).__name__, False
         error = _unknown(check, failure) if check.is_critical else None
