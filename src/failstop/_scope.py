@@ -8,7 +8,7 @@ Never here: what to do about it, which is the boundary's.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class Scope:
     error: CriticalError | None = None
     is_closed: bool = False
     works: Sequence[Work] = ()
-    marks: Set[Outcome] = frozenset()
+    marks: Sequence[CriticalError] = ()
 
     @property
     def parent(self) -> Scope | None:
@@ -64,7 +64,10 @@ class Scope:
         scope: Scope | None = self
         while scope is not None:
             scope.error = scope.error or error
-            scope.__dict__.setdefault("marks", set()).add(error.outcome)
+            marks: list[CriticalError] = scope.__dict__.setdefault("marks", [])
+            is_doubt = error.outcome is Outcome.UNKNOWN  # it may be found out later: each counts
+            if error not in marks and (is_doubt or error.outcome not in scope.marked):
+                marks.append(error)
             scope = scope.parent
 
     def add(self, work: Work) -> None:
@@ -87,9 +90,14 @@ class Scope:
         return any(work.is_open for work in tuple(self.works))
 
     @property
+    def marked(self) -> set[Outcome]:
+        """The outcomes of the failures that were marked, as they are known now."""
+        return {error.outcome for error in tuple(self.marks)}
+
+    @property
     def outcome(self) -> Outcome:
         """The gravest outcome among the marks and the guarded operations of this scope."""
-        outcomes = {*tuple(self.marks), *(work.outcome for work in tuple(self.works))}
+        outcomes = self.marked | {work.outcome for work in tuple(self.works)}
         return next((each for each in GRAVITY if each in outcomes), Outcome.NOT_STARTED)
 
 

@@ -9,7 +9,8 @@ CriticalError
 ├── GatewayUnavailableError
 └── OperationsSuspendedError
 
-ConfigurationError (a ValueError), ResetRefusedError and IdempotencyConflictError are not critical.
+Not critical: ConfigurationError (a ValueError), ResetRefusedError, and what a key answers:
+IdempotencyConflictError, KeyInFlightError and ReceiptExpiredError.
 
 Lives here: exceptions and the two enumerations they carry. Never here: anything that decides,
 logs, or knows a driver. No message may hold a URL, an SQL text or a parameter.
@@ -34,8 +35,10 @@ __all__ = [
     "ErrorCode",
     "GatewayUnavailableError",
     "IdempotencyConflictError",
+    "KeyInFlightError",
     "OperationsSuspendedError",
     "Outcome",
+    "ReceiptExpiredError",
     "ResetRefusedError",
     "TransactionFailedError",
 ]
@@ -281,12 +284,8 @@ class ResetRefusedError(_Portable, Exception):
         return str(self.args[0])
 
 
-class IdempotencyConflictError(_Portable, Exception):
-    """The key was used before, for another request.
-
-    Attributes:
-        key: the key that both requests carry.
-    """
+class _KeyedError(_Portable, Exception):
+    """An answer about a key; `key` is the request's."""
 
     def __init__(self, message: str, key: str) -> None:
         super().__init__(message, key)
@@ -294,3 +293,27 @@ class IdempotencyConflictError(_Portable, Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class IdempotencyConflictError(_KeyedError):
+    """The key was used before, for another request; nothing was done for this one.
+
+    Attributes:
+        key: the key that both requests carry.
+    """
+
+
+class KeyInFlightError(_KeyedError):
+    """The first request under this key is still under way; nothing was done for this one.
+
+    Attributes:
+        key: the key that both requests carry.
+    """
+
+
+class ReceiptExpiredError(_KeyedError):
+    """The work under this key was committed so long ago that its result is kept no more.
+
+    Attributes:
+        key: the key of the request; its work is never done again.
+    """

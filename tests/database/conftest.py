@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import Row, text
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from failstop import FailSafe
@@ -89,6 +90,16 @@ class Client:
 
         return self.run(work)
 
+    def run_once(self, key: str, body: Callable[[Connection], T], **settings: Any) -> T:
+        if not self.is_async:
+            result: T = self.database.run_once(key, body, **settings)
+            return result
+
+        async def work(connection: AsyncConnection) -> T:
+            return await connection.run_sync(body)
+
+        return self.run(lambda: self.database.run_once(key, work, **settings))
+
     def begin(self, body: Callable[[Connection], T], **options: Any) -> T:
         """Use the plain engine, as code does that has never heard of failstop."""
         if not self.is_async:
@@ -146,6 +157,10 @@ class Clients:
         failsafe = FailSafe("tests", recovery=recovery or Recovery(probe_interval=0.1))
         client = Client(driver, url, failsafe, **settings)
         self._stack.callback(client.close)
+        if client.is_async:  # TEMPORARY
+            client.run(client.database.create_schema)
+        else:
+            client.database.create_schema()
         if start:
             failsafe.start()
             assert failsafe.is_normal

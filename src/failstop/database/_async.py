@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable, Row
@@ -28,9 +29,10 @@ from failstop.database._database import (
     statement_of,
 )
 from failstop.database._deadline import GRACE
+from failstop.database._receipts import READ, Receipt, as_json, replay
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser
-from failstop.errors import ConfigurationError
+from failstop.errors import ConfigurationError, IdempotencyConflictError
 from failstop.recovery import require_seconds
 
 __all__ = ["AsyncDatabase"]
@@ -54,6 +56,7 @@ class AsyncDatabase(GuardedDatabase):
         name: str = "database",
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
+        receipts: bool = True,
         diagnoser: Diagnoser | None = None,
     ) -> None:
         if not isinstance(engine, AsyncEngine):
@@ -67,6 +70,7 @@ class AsyncDatabase(GuardedDatabase):
             name=name,
             deadline=deadline,
             connect_deadline=connect_deadline,
+            receipts=receipts,
             diagnoser=diagnoser,
         )
         self._engine = engine
@@ -81,6 +85,7 @@ class AsyncDatabase(GuardedDatabase):
         name: str = "database",
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
+        receipts: bool = True,
         diagnoser: Diagnoser | None = None,
         **engine_options: Any,
     ) -> Self:
@@ -99,6 +104,7 @@ class AsyncDatabase(GuardedDatabase):
             name=name,
             deadline=deadline,
             connect_deadline=connect_deadline,
+            receipts=receipts,
             diagnoser=diagnoser,
         )
 
@@ -116,18 +122,32 @@ class AsyncDatabase(GuardedDatabase):
     ) -> Sequence[Row[Any]]:
         """Return the rows of a read, as `Database.query()` does."""
         async with self._connection(READ_ONLY, deadline) as connection:
+            self._guard.ask_for(connection.sync_connection, READ)
             result = await connection.execute(statement_of(sql), params)
             return result.all() if result.returns_rows else []
 
     @asynccontextmanager
     async def transaction(
-        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+        self,
+        *,
+        key: str | None = None,
+        isolation_level: IsolationLevel | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[AsyncConnection]:
         """Give a connection in a transaction, as `Database.transaction()` does.
 
         A cancellation while COMMIT is under way waits for its answer: it is no rollback.
         """
-        async with self._connection(options_of(isolation_level), deadline) as connection:
+        receipt = self._receipt(key)
+        async with self._begun(receipt, options_of(isolation_level), deadline) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begun(
+        self, receipt: Receipt, options: dict[str, Any], seconds: float | None
+    ) -> AsyncIterator[AsyncConnection]:
+        async with self._connection(options, seconds) as connection:
+            self._guard.ask_for(connection.sync_connection, receipt)
             async with connection.begin():
                 work = self._guard.work_of(connection.sync_connection)
                 yield connection
@@ -135,15 +155,46 @@ class AsyncDatabase(GuardedDatabase):
 
     @asynccontextmanager
     async def session(
-        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+        self,
+        *,
+        key: str | None = None,
+        isolation_level: IsolationLevel | None = None,
+        deadline: float | None = None,
     ) -> AsyncIterator[AsyncSession]:
         """Give an ORM session in a transaction, as `Database.session()` does."""
         async with (
-            self.transaction(isolation_level=isolation_level, deadline=deadline) as connection,
+            self.transaction(
+                key=key, isolation_level=isolation_level, deadline=deadline
+            ) as connection,
             AsyncSession(connection, expire_on_commit=False) as session,
         ):
             yield session
             await session.flush()
+
+    async def run_once(
+        self,
+        key: str,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        fingerprint: str | None = None,
+        isolation_level: IsolationLevel | None = None,
+        deadline: float | None = None,
+    ) -> T:
+        """Do `work` in a transaction, once for each key, as `Database.run_once()` does."""
+        receipt = self._keyed_receipt(key, fingerprint)
+        with self._limited(deadline):
+            async with AsyncExitStack() as stack:
+                try:
+                    begun = self._begun(receipt, options_of(isolation_level), deadline)
+                    connection = await stack.enter_async_context(begun)
+                except IdempotencyConflictError:
+                    rows = await self.query(self._stored, {"key": key}, deadline=deadline)
+                    replayed: T = replay(rows[0] if rows else None, key, fingerprint)
+                    return replayed
+                result = as_json(await work(connection))
+                await connection.execute(self._store, {"key": key, "result": result})
+        returned: T = json.loads(result)
+        return returned
 
     @asynccontextmanager
     async def _connection(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Executable, Row, text
 from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.sql.elements import TextClause
 
 from failstop._failsafe import FailSafe
 from failstop.database import schema
@@ -21,15 +23,26 @@ from failstop.database._guard import Guard, require_plain
 from failstop.database._health import DatabaseHealth
 from failstop.database._probe import prove_writable
 from failstop.database._prune import Pruned, Pruning
+from failstop.database._receipts import (
+    READ,
+    Receipt,
+    as_json,
+    receipt_for,
+    replay,
+    require_keyed,
+    select_statement,
+    store_statement,
+)
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser, Phase, to_error
 from failstop.errors import (
     ConfigurationError,
     CriticalError,
     DatabaseUnavailableError,
+    IdempotencyConflictError,
     Outcome,
 )
-from failstop.events import Incident
+from failstop.events import Incident, InDoubt
 from failstop.recovery import require_seconds
 
 if TYPE_CHECKING:
@@ -57,9 +70,6 @@ logger = logging.getLogger("failstop")
 class GuardedDatabase:
     """What a sync and an async database share: the guard, the settings, the observations."""
 
-    _receipts: bool | None = None
-    """Whether receipts are on; None is judged neither way."""
-
     def __init__(
         self,
         engine: Engine,
@@ -68,6 +78,7 @@ class GuardedDatabase:
         name: str,
         deadline: float,
         connect_deadline: float,
+        receipts: bool,
         diagnoser: Diagnoser | None,
     ) -> None:
         if not isinstance(failsafe, FailSafe):
@@ -75,6 +86,7 @@ class GuardedDatabase:
         self._name = _require_name(name)
         self._deadline = require_seconds("deadline", deadline)
         self._connect_deadline = require_seconds("connect_deadline", connect_deadline)
+        self._receipts = _require_receipts(receipts, engine.dialect.name)
         self._failsafe = failsafe
         self._warnings: tuple[str, ...] = ()
         self._guard = Guard(
@@ -84,6 +96,7 @@ class GuardedDatabase:
             deadline=self._deadline,
             connect_deadline=self._connect_deadline,
             diagnoser=diagnoser or Diagnoser(),
+            has_receipts=self._receipts,
         )
 
     @property
@@ -240,6 +253,31 @@ class GuardedDatabase:
         """
         return Pruning(older_than, spared, doubted_since, is_rehearsed).run(self._ask)
 
+    def resolve(self, doubt: InDoubt) -> Outcome:
+        """Ask what became of a transaction in doubt; for the monitor.
+
+        Raises:
+            CriticalDatabaseError: the database does not answer.
+        """
+        return self._ask(lambda connection: self._guard.question(connection, doubt))
+
+    def _receipt(self, key: object, fingerprint: object = None) -> Receipt:
+        require_keyed(key, has_receipts=self._receipts, name=self._name)
+        return receipt_for(key, fingerprint)
+
+    def _keyed_receipt(self, key: object, fingerprint: object) -> Receipt:
+        if key is None:
+            raise ConfigurationError("run_once() needs a key")
+        return self._receipt(key, fingerprint)
+
+    @property
+    def _stored(self) -> TextClause:
+        return select_statement(self._guard.engine.dialect.name)
+
+    @property
+    def _store(self) -> TextClause:
+        return store_statement(self._guard.engine.dialect.name)
+
     def _limited(self, seconds: float | None) -> AbstractContextManager[object]:
         return deadline_of(self._deadline if seconds is None else seconds)
 
@@ -275,11 +313,13 @@ class Database(GuardedDatabase):
         name: the name in status and messages, unique in the FailSafe.
         deadline: seconds for one call.
         connect_deadline: seconds to make a connection.
+        receipts: whether every transaction that may write leaves a receipt, which tells what
+            became of a COMMIT that got no answer. Without them claims C5 and C6 are void.
         diagnoser: what an exception means; the default policy where it is None.
 
     Raises:
-        ConfigurationError: the engine is no sync engine, is in AUTOCOMMIT or guarded already, or
-            a setting is out of its range.
+        ConfigurationError: the engine is no sync engine, is in AUTOCOMMIT or guarded already, its
+            dialect has no receipts, or a setting is out of its range.
     """
 
     def __init__(
@@ -290,6 +330,7 @@ class Database(GuardedDatabase):
         name: str = "database",
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
+        receipts: bool = True,
         diagnoser: Diagnoser | None = None,
     ) -> None:
         _require_sync(engine)
@@ -299,6 +340,7 @@ class Database(GuardedDatabase):
             name=name,
             deadline=deadline,
             connect_deadline=connect_deadline,
+            receipts=receipts,
             diagnoser=diagnoser,
         )
         self._engine = engine
@@ -313,6 +355,7 @@ class Database(GuardedDatabase):
         name: str = "database",
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
+        receipts: bool = True,
         diagnoser: Diagnoser | None = None,
         **engine_options: Any,
     ) -> Self:
@@ -324,6 +367,7 @@ class Database(GuardedDatabase):
             name: as in the constructor.
             deadline: as in the constructor; the server's timeouts follow from it.
             connect_deadline: as in the constructor.
+            receipts: as in the constructor.
             diagnoser: as in the constructor.
             **engine_options: further arguments of `sqlalchemy.create_engine()`.
 
@@ -340,6 +384,7 @@ class Database(GuardedDatabase):
             name=name,
             deadline=deadline,
             connect_deadline=connect_deadline,
+            receipts=receipts,
             diagnoser=diagnoser,
         )
 
@@ -369,16 +414,22 @@ class Database(GuardedDatabase):
             sqlalchemy.exc.SQLAlchemyError: whatever is not critical, as SQLAlchemy raises it.
         """
         with self._connection(READ_ONLY, deadline) as connection:
+            self._guard.ask_for(connection, READ)
             result = connection.execute(statement_of(sql), params)
             return result.all() if result.returns_rows else []
 
     @contextmanager
     def transaction(
-        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+        self,
+        *,
+        key: str | None = None,
+        isolation_level: IsolationLevel | None = None,
+        deadline: float | None = None,
     ) -> Iterator[Connection]:
         """Give a connection in a transaction; returns if and only if the work is committed.
 
         Args:
+            key: what the work is known by: it never takes effect twice under one key.
             isolation_level: the transaction's, where it is not the engine's.
             deadline: seconds for the whole call, where it is not the database's.
 
@@ -386,10 +437,21 @@ class Database(GuardedDatabase):
             OperationsSuspendedError: refused, or tripped while it was open: nothing committed.
             CriticalDatabaseError: the database failed; `outcome` says what became of the work.
             TransactionFailedError: a statement's error was swallowed and the work rolled back.
+            IdempotencyConflictError: the key was used already, and that work is committed.
+            KeyInFlightError: the first transaction under the key is still under way.
             TimeoutError: the block itself took longer than the deadline: nothing committed.
             sqlalchemy.exc.SQLAlchemyError: whatever is not critical, as SQLAlchemy raises it.
         """
-        with self._connection(options_of(isolation_level), deadline) as connection:
+        receipt = self._receipt(key)
+        with self._begun(receipt, options_of(isolation_level), deadline) as connection:
+            yield connection
+
+    @contextmanager
+    def _begun(
+        self, receipt: Receipt, options: dict[str, Any], seconds: float | None
+    ) -> Iterator[Connection]:
+        with self._connection(options, seconds) as connection:
+            self._guard.ask_for(connection, receipt)
             with connection.begin():
                 work = self._guard.work_of(connection)
                 yield connection
@@ -397,7 +459,11 @@ class Database(GuardedDatabase):
 
     @contextmanager
     def session(
-        self, *, isolation_level: IsolationLevel | None = None, deadline: float | None = None
+        self,
+        *,
+        key: str | None = None,
+        isolation_level: IsolationLevel | None = None,
+        deadline: float | None = None,
     ) -> Iterator[Session]:
         """Give an ORM session in a transaction; the same promise as `transaction()`.
 
@@ -406,11 +472,55 @@ class Database(GuardedDatabase):
         from sqlalchemy.orm import Session  # as long to load as all the rest of the face
 
         with (
-            self.transaction(isolation_level=isolation_level, deadline=deadline) as connection,
+            self.transaction(
+                key=key, isolation_level=isolation_level, deadline=deadline
+            ) as connection,
             Session(connection, expire_on_commit=False) as session,
         ):
             yield session
             session.flush()
+
+    def run_once(
+        self,
+        key: str,
+        work: Callable[[Connection], T],
+        *,
+        fingerprint: str | None = None,
+        isolation_level: IsolationLevel | None = None,
+        deadline: float | None = None,
+    ) -> T:
+        """Do `work` in a transaction, once for each key; return what it returned the first time.
+
+        The result is stored as JSON with the receipt, and returned as JSON gives it back, at the
+        first time too. A call while the first is under way waits for it, within the deadline.
+
+        Args:
+            key: what the work is known by, at most 255 printable characters.
+            work: gets the connection; must not commit.
+            fingerprint: tells requests apart that carry one key, such as a hash of the body.
+            isolation_level: as in `transaction()`.
+            deadline: seconds for the whole call, where it is not the database's.
+
+        Raises:
+            TypeError: what `work` returned is no JSON; nothing is committed.
+            IdempotencyConflictError: the key was used for another request.
+            KeyInFlightError: the first call is still under way.
+            ReceiptExpiredError: the work was done, but its result is kept no more.
+            CriticalDatabaseError: as in `transaction()`.
+        """
+        receipt = self._keyed_receipt(key, fingerprint)
+        with self._limited(deadline), ExitStack() as stack:
+            try:
+                begun = self._begun(receipt, options_of(isolation_level), deadline)
+                connection = stack.enter_context(begun)
+            except IdempotencyConflictError:
+                rows = self.query(self._stored, {"key": key}, deadline=deadline)
+                replayed: T = replay(rows[0] if rows else None, key, fingerprint)
+                return replayed
+            result = as_json(work(connection))
+            connection.execute(self._store, {"key": key, "result": result})
+        returned: T = json.loads(result)
+        return returned
 
     @contextmanager
     def _connection(self, options: dict[str, Any], seconds: float | None) -> Iterator[Connection]:
@@ -446,6 +556,17 @@ class Database(GuardedDatabase):
 def statement_of(sql: str | Executable) -> Executable:
     """Return `sql` as a statement; text becomes `sqlalchemy.text()`."""
     return text(sql) if isinstance(sql, str) else sql
+
+
+def _require_receipts(receipts: object, dialect: str) -> bool:
+    if not isinstance(receipts, bool):
+        raise ConfigurationError("receipts must be True or False")
+    if receipts and dialect not in ("postgresql", "sqlite"):
+        raise ConfigurationError(
+            f"receipts are written on PostgreSQL and SQLite, not on {dialect}; give "
+            "receipts=False, which makes the claims C5 and C6 void"
+        )
+    return receipts
 
 
 def _require_name(name: object) -> str:

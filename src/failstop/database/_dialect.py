@@ -15,7 +15,9 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from failstop.database._deadline import GRACE
 from failstop.database._drivers import CommitRefused
+from failstop.database._line import Line
 from failstop.database._pool import line_of
 from failstop.database._transaction import Transaction
 from failstop.diagnosis import Phase
@@ -49,11 +51,32 @@ class GuardedDialect(_Driver):
         return super().connect(*cargs, **cparams)
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        """Begin a transaction, in NORMAL only."""
+        """Begin a transaction, in NORMAL only, with its receipt."""
         line = line_of(dbapi_connection)
-        if line is None or not line.is_probe:
-            self.guard.begin(dbapi_connection, line)
+        if line is not None and line.is_probe:
+            super().do_begin(dbapi_connection)
+            return
+        transaction = self.guard.begin(dbapi_connection, line)
         super().do_begin(dbapi_connection)
+        if line is not None and transaction.receipt is not None:
+            self._open(line, transaction, dbapi_connection)
+
+    def _open(self, line: Line, transaction: Transaction, dbapi_connection: Any) -> None:
+        """Send BEGIN and the receipt; from here on the transaction has something to commit."""
+        line.may_be_busy = False
+        before = line.arm(self.guard.due(line))
+        try:
+            self.guard.open(line, transaction, dbapi_connection)
+        except Exception as error:
+            refusal = self.guard.unopened(error, transaction, line)
+            if refusal is None:
+                raise
+            super().do_rollback(dbapi_connection)
+            raise refusal from error
+        finally:
+            line.due = before
+        line.answered(before)
+        transaction.enter(Phase.STATEMENT)
 
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
         """Execute a statement."""
@@ -97,13 +120,14 @@ class GuardedDialect(_Driver):
             raise_unguarded()
         transaction = line.transaction
         line.may_be_busy = False
-        before = line.arm(self.guard.due(line))  # first, so that a trip from here on finds it
+        due = self.guard.due(line)
+        before = line.arm(due)  # first, so that a trip from here on finds it
         try:
             if not line.is_probe:
                 self.guard.before_commit(line, transaction, dbapi_connection)
             if transaction is not None:
                 transaction.enter(Phase.COMMIT)
-            cancelled = self._commit(dbapi_connection)
+            cancelled = self._commit(line, transaction, dbapi_connection, due - GRACE)
         except CommitRefused:
             self.guard.reject_commit(transaction)
         except BaseException:
@@ -118,14 +142,33 @@ class GuardedDialect(_Driver):
         if cancelled is not None:
             raise cancelled
 
-    def _commit(self, dbapi_connection: Any) -> asyncio.CancelledError | None:
+    def _commit(self, *work: Any) -> asyncio.CancelledError | None:
         """Commit; return the cancellation that came meanwhile."""
         if not self.is_async:
-            super().do_commit(dbapi_connection)
+            self._commit_or_ask(*work)
             return None
-        commit = greenlet_spawn(super().do_commit, dbapi_connection)
+        commit = greenlet_spawn(self._commit_or_ask, *work)
         cancelled: asyncio.CancelledError | None = await_only(_carry_through(commit))
         return cancelled
+
+    def _commit_or_ask(
+        self, line: Line, transaction: Transaction | None, dbapi_connection: Any, limit: float
+    ) -> None:
+        """Commit; where no answer came, return if and only if the work is found committed."""
+        try:
+            super().do_commit(dbapi_connection)
+        except CommitRefused:
+            raise
+        except BaseException as error:
+            if transaction is None or transaction.receipt is None or self.name != "postgresql":
+                raise
+            assert self.dbapi is not None
+            is_lost = isinstance(error, self.dbapi.Error) and self.is_disconnect(
+                error, dbapi_connection, None
+            )
+            self.guard.settle_commit(line, transaction, error, is_lost=is_lost, limit=limit)
+            line.is_thrown_away = True
+            dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
 
     def _undo_local_commit(self, dbapi_connection: Any, transaction: Transaction | None) -> None:
         """SQLite leaves the transaction open where COMMIT failed; the next user would commit it."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import await_only
 
 from failstop._watchdog import Timer
 from failstop.errors import ConfigurationError
@@ -24,7 +25,9 @@ __all__ = [
     "TransactionStatus",
     "adapt_connect",
     "adopt_timer",
+    "backend_of",
     "driver_of",
+    "open_transaction",
     "require_strict",
     "transaction_status",
 ]
@@ -121,11 +124,26 @@ def _strict_asyncpg(kind: type[Any] | None) -> type[Any]:
 
     class StrictConnection(base):  # type: ignore[misc]
         is_strict = True
+        opening = ""
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
+            if self.opening and query.startswith("BEGIN"):
+                return await self._open(query)
             tag: str = await super().execute(query, *args, timeout=timeout)
             if query == "COMMIT;" and tag != "COMMIT":
                 raise CommitRefused(tag)
+            return tag
+
+        async def _open(self, begin: str) -> str:
+            """Send what opens a transaction in one message; leave none open where it failed."""
+            message, self.opening = begin + self.opening, ""
+            try:
+                tag: str = await super().execute(message)
+            except asyncpg.PostgresError:
+                self._top_xact = None  # of asyncpg's Transaction, which never rolls back itself
+                if not self.is_closed():
+                    await super().execute("ROLLBACK")
+                raise
             return tag
 
     return StrictConnection
@@ -172,6 +190,76 @@ def driver_of(dialect: Dialect) -> str:
     if dialect.driver == "psycopg" and dialect.is_async:
         return "psycopg_async"
     return dialect.driver
+
+
+def open_transaction(driver: str, connection: PoolProxiedConnection, statements: str) -> None:
+    """Begin a transaction on PostgreSQL, with `statements` in the message that says BEGIN.
+
+    psycopg2 sends its BEGIN apart. What the server refuses raises the driver's error; what is left
+    then is a failed transaction, or none.
+    """
+    if driver == "psycopg":
+        _open_psycopg(connection.driver_connection, statements)
+    elif driver == "psycopg_async":
+        await_only(_open_psycopg_async(connection.driver_connection, statements))
+    elif driver == "asyncpg":
+        adapter: Any = connection.dbapi_connection
+        connection.driver_connection.opening = statements  # type: ignore[union-attr]
+        await_only(adapter._start_transaction())  # noqa: SLF001 - else it is sent with the first statement
+    else:
+        cursor = connection.cursor()
+        cursor.execute(statements)
+        cursor.close()
+
+
+def _open_psycopg(connection: Any, statements: str) -> None:
+    with connection.lock:
+        _require_complete(connection.wait(_simple_query(connection, statements)), connection)
+
+
+async def _open_psycopg_async(connection: Any, statements: str) -> None:
+    async with connection.lock:
+        results = await connection.wait(_simple_query(connection, statements))
+    _require_complete(results, connection)
+
+
+def _simple_query(connection: Any, statements: str) -> Generator[Any, Any, Any]:
+    """Send one message of psycopg's BEGIN and `statements`; psycopg then sends no BEGIN."""
+    from psycopg import generators
+
+    pgconn = connection.pgconn
+    pgconn.send_query(f"{_begin_of(connection)}; {statements}".encode("ascii"))
+    return (yield from generators.execute(pgconn))
+
+
+def _begin_of(connection: Any) -> str:
+    """Return the BEGIN that psycopg would send for the settings of `connection`."""
+    words = ["BEGIN"]
+    if connection.isolation_level is not None:
+        words.append(f"ISOLATION LEVEL {connection.isolation_level.name.replace('_', ' ')}")
+    if connection.read_only is not None:
+        words.append("READ ONLY" if connection.read_only else "READ WRITE")
+    if connection.deferrable is not None:
+        words.append("DEFERRABLE" if connection.deferrable else "NOT DEFERRABLE")
+    return " ".join(words)
+
+
+def _require_complete(results: Sequence[Any], connection: Any) -> None:
+    from psycopg import errors, pq
+
+    for result in results:
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+            raise errors.error_from_result(result, encoding=connection.info.encoding)
+
+
+def backend_of(driver: str, connection: PoolProxiedConnection) -> int | None:
+    """Return the process number of the server's end; None where there is none."""
+    driver_connection: Any = connection.driver_connection
+    if driver in ("psycopg", "psycopg_async"):
+        return int(driver_connection.pgconn.backend_pid)
+    if driver == "psycopg2":
+        return int(driver_connection.get_backend_pid())
+    return int(driver_connection.get_server_pid()) if driver == "asyncpg" else None
 
 
 def adopt_timer(connection: Any, timer: Timer) -> None:

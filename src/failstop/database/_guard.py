@@ -16,6 +16,7 @@ Where failures show (SQLAlchemy 2.1):
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -27,7 +28,7 @@ from typing import Any, NoReturn
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 from sqlalchemy.pool.base import ResetStyle
 
 from failstop._failsafe import FailSafe
@@ -36,18 +37,29 @@ from failstop._scope import current_scope
 from failstop._scope import mark as mark_scope
 from failstop.database._attempt import Attempts
 from failstop.database._deadline import GRACE, CallOverdueError, current_limit
+from failstop.database._deadline import deadline as limited
 from failstop.database._dialect import guard_dialect, raise_unguarded
 from failstop.database._drivers import (
     TransactionStatus,
     adapt_connect,
     adopt_timer,
+    backend_of,
     driver_of,
+    open_transaction,
     require_strict,
     transaction_status,
 )
 from failstop.database._facts import Target, target_of
 from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
+from failstop.database._question import WAITED, put_question
+from failstop.database._receipts import (
+    NONE,
+    READ,
+    Receipt,
+    insert_literal,
+    insert_parameters,
+)
 from failstop.database._settings import session_settings, statement_timeout
 from failstop.database._transaction import Transaction, outcome_of
 from failstop.diagnosis import Diagnoser, Diagnosis, Phase, Verdict, to_error
@@ -56,16 +68,32 @@ from failstop.errors import (
     ConfigurationError,
     CriticalError,
     ErrorCode,
+    IdempotencyConflictError,
+    KeyInFlightError,
     OperationsSuspendedError,
     Outcome,
     TransactionFailedError,
 )
-from failstop.events import Incident
+from failstop.events import Incident, InDoubt
 
 __all__ = ["Guard"]
 
-OWN = (CriticalError, ConfigurationError, CallOverdueError)
+logger = logging.getLogger("failstop")
+
+OWN = (
+    CriticalError,
+    ConfigurationError,
+    CallOverdueError,
+    IdempotencyConflictError,
+    KeyInFlightError,
+)
 """What the guard itself raises, and so has nothing more to say of."""
+
+LEAST = 0.01
+"""Seconds with which it is worth to ask."""
+
+NO_SCHEMA = ("3F000", "42501", "42703", "42P01")
+"""SQLSTATEs of a table of receipts that is missing, old, or not to be written by this role."""
 
 SILENT = Diagnosis(
     verdict=Verdict.CRITICAL,
@@ -88,6 +116,7 @@ class Guard:
         deadline: seconds for a call that sets no other.
         connect_deadline: seconds to make a connection.
         diagnoser: what an exception means.
+        has_receipts: whether every transaction that may write leaves a receipt.
 
     Raises:
         ConfigurationError: the engine is in AUTOCOMMIT or guarded already, or its driver is none
@@ -103,6 +132,7 @@ class Guard:
         deadline: float,
         connect_deadline: float,
         diagnoser: Diagnoser,
+        has_receipts: bool,
     ) -> None:
         require_plain(engine.get_execution_options().get("isolation_level"))
         require_plain(getattr(engine.dialect, "_on_connect_isolation_level", None))
@@ -115,6 +145,7 @@ class Guard:
         self.name = name
         self.deadline = deadline
         self.diagnoser = diagnoser
+        self.has_receipts = has_receipts
         self.generation = 0
         self.target: Target | None = None
         self._connect_deadline = connect_deadline
@@ -125,6 +156,8 @@ class Guard:
         self.probe_engine = Engine(engine.pool.recreate(), engine.dialect, engine.url)
         guard_pool(engine.pool, self, is_probe=False)
         guard_pool(self.probe_engine.pool, self, is_probe=True)
+        self._question_engine = Engine(_without_pool(engine.pool), engine.dialect, engine.url)
+        guard_pool(self._question_engine.pool, self, is_probe=True)
         guard_dialect(engine.dialect, self)
         event.listen(engine, "handle_error", self._on_error)
         for pool in (engine.pool, self.probe_engine.pool):
@@ -232,7 +265,7 @@ class Guard:
 
     # The dialect's moments
 
-    def begin(self, connection: Any, line: Line | None) -> None:
+    def begin(self, connection: Any, line: Line | None) -> Transaction:
         """Refuse, or note that a transaction begins and speaks in the response of its scope."""
         if line is None:
             raise_unguarded()
@@ -245,12 +278,80 @@ class Guard:
             is_read_only = bool(dialect.get_readonly(raw))  # type: ignore[attr-defined]
         else:
             is_read_only = False
-        transaction = Transaction(self.failsafe.epoch, is_read_only=is_read_only)
+        transaction = Transaction(
+            self.failsafe.epoch,
+            is_read_only=is_read_only,
+            receipt=None if is_read_only else self._take_receipt(line),
+            backend=backend_of(driver_of(dialect), connection),
+        )
         line.follow(transaction)
         line.time_told = self.deadline if self._tells_sessions else 0.0
         scope = current_scope.get()
         if scope is not None:
             scope.add(transaction)
+        return transaction
+
+    def _take_receipt(self, line: Line) -> Receipt | None:
+        """Return the receipt that the next transaction writes; one under an own key by default."""
+        asked, line.opening = line.opening, NONE
+        if not self.has_receipts or asked is READ:
+            return None
+        return Receipt.automatic() if asked is NONE else asked
+
+    def ask_for(self, connection: Connection | None, receipt: Receipt) -> None:
+        """Have the next transaction on a connection write `receipt`, or none where it is `READ`."""
+        line = None if connection is None else line_of(connection.connection)
+        if line is not None:
+            line.opening = receipt
+
+    def open(self, line: Line, transaction: Transaction, connection: Any) -> None:
+        """Write the receipt of `transaction`: in the message that begins it, where there is one."""
+        self.failsafe.require()
+        assert transaction.receipt is not None
+        service, driver = self.failsafe.service, driver_of(self.engine.dialect)
+        if self.engine.dialect.name == "sqlite":
+            cursor = connection.cursor()
+            cursor.execute(*insert_parameters(transaction.receipt, service))
+            cursor.close()
+            return
+        told = self._tell_time(line)
+        open_transaction(driver, connection, told + insert_literal(transaction.receipt, service))
+
+    def _tell_time(self, line: Line) -> str:
+        """Return what tells the server of the time left, where that is not what it was told."""
+        limit = _limit(line)
+        left = self.deadline if limit is None else limit - time.monotonic()
+        if left <= 0:
+            raise self.overdue("nothing was sent")
+        if 0.9 * line.time_told <= left <= 1.1 * line.time_told:
+            return ""
+        line.time_told = left
+        return f"SET LOCAL statement_timeout = {statement_timeout(left)}; "
+
+    def unopened(self, error: Exception, transaction: Transaction, line: Line) -> Exception | None:
+        """Return what the server's answer to a receipt means; None where it is about no receipt."""
+        receipt = transaction.receipt
+        if line.cut is not None or isinstance(error, OWN) or receipt is None:
+            return None
+        found = self.diagnoser.diagnose(error, phase=Phase.STATEMENT)
+        if found.kind == "constraint_violation" and not receipt.is_automatic:
+            return IdempotencyConflictError(
+                f"database {self.name!r}: the key {receipt.key!r} was used already, and its work "
+                "is committed",
+                receipt.key,
+            )
+        if found.sqlstate in WAITED and not receipt.is_automatic:
+            return KeyInFlightError(
+                f"database {self.name!r}: the first transaction under the key {receipt.key!r} is "
+                "still under way; ask again later",
+                receipt.key,
+            )
+        if found.sqlstate in NO_SCHEMA:
+            return ConfigurationError(
+                f"database {self.name!r} has no table of receipts that may be written; run "
+                "failstop schema apply, or give receipts=False"
+            )
+        return None
 
     def before_statement(self, line: Line, connection: Any) -> None:
         """Refuse unless NORMAL; called when the line is armed, so that a trip now would cut it."""
@@ -285,6 +386,8 @@ class Guard:
         if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
             self._suspend(Outcome.ROLLED_BACK)
         status = transaction_status(connection)
+        if backend_of(driver_of(self.engine.dialect), connection) != transaction.backend:
+            self._tell_gone(transaction)
         if status is TransactionStatus.OPEN:
             transaction.has_statements = True  # also what went by the driver's own cursor
         if status is TransactionStatus.FAILED:
@@ -362,6 +465,120 @@ class Guard:
         )
         mark_scope(error)
         raise error
+
+    # A COMMIT without an answer
+
+    def settle_commit(
+        self,
+        line: Line,
+        transaction: Transaction,
+        error: BaseException,
+        *,
+        is_lost: bool,
+        limit: float,
+    ) -> None:
+        """Find out what became of a COMMIT that failed; return where its work is committed.
+
+        The service is tripped first, so that nobody else goes on while the receipt is asked for.
+
+        Args:
+            line: of the connection on which it was sent.
+            transaction: the one to be committed.
+            error: what the driver raised.
+            is_lost: whether the connection is of no more use.
+            limit: the end of the call (seconds, `time.monotonic()`).
+
+        Raises:
+            BaseException: `error`, where it tells the outcome itself or is no failure.
+            CriticalError: the work is rolled back, or what became of it is not known yet.
+        """
+        diagnosis = SILENT
+        if line.cut is None or not line.is_severed:
+            diagnosis = self.diagnoser.diagnose(
+                error, phase=Phase.COMMIT, connection_invalidated=is_lost
+            )
+        if diagnosis.outcome_known:
+            raise error
+        is_cut = line.cut is Cut.TRIP
+        failure = self._unanswered(diagnosis, transaction, is_cut=is_cut)
+        failure.__cause__ = error
+        if is_cut:
+            mark_scope(failure)
+        else:
+            self._trip(failure)
+        failure.outcome = self._ask(transaction, limit, failure.incident_id)
+        transaction.settle(failure.outcome)
+        transaction.is_told = True
+        if not isinstance(error, Exception):
+            raise error
+        if failure.outcome is not Outcome.COMMITTED:
+            raise self._answered(failure, diagnosis, transaction, is_cut=is_cut) from error
+
+    def _unanswered(
+        self, diagnosis: Diagnosis, transaction: Transaction, *, is_cut: bool
+    ) -> CriticalError:
+        if is_cut:
+            return self._suspended(Outcome.UNKNOWN)
+        key = transaction.receipt.key if transaction.receipt else None
+        return to_error(diagnosis, outcome=Outcome.UNKNOWN, name=self.name, key=key)
+
+    def _answered(
+        self,
+        failure: CriticalError,
+        diagnosis: Diagnosis,
+        transaction: Transaction,
+        *,
+        is_cut: bool,
+    ) -> CriticalError:
+        """Return the error for what the question came to: a proven rollback is no doubt."""
+        if failure.outcome is Outcome.UNKNOWN:
+            return failure
+        if is_cut:
+            return self._suspended(Outcome.ROLLED_BACK)
+        error = to_error(diagnosis, outcome=Outcome.ROLLED_BACK, name=self.name)
+        error.incident_id = failure.incident_id
+        return error
+
+    def _ask(self, transaction: Transaction, limit: float, incident_id: str | None) -> Outcome:
+        """Ask for the receipt of `transaction` until `limit`; write down what stays unknown."""
+        assert transaction.receipt is not None
+        doubt = InDoubt(
+            database=self.name,
+            key=transaction.receipt.key,
+            since=transaction.since,
+            backend_pid=transaction.backend,
+            incident_id=incident_id,
+        )
+        outcome = self._ask_now(doubt, limit)
+        if outcome is Outcome.UNKNOWN:
+            self.failsafe.report_in_doubt(doubt)
+        return outcome
+
+    def _ask_now(self, doubt: InDoubt, limit: float) -> Outcome:
+        left = limit - time.monotonic()
+        if left < LEAST:
+            return Outcome.UNKNOWN
+        try:
+            with limited(left), self._question_engine.connect() as connection:
+                return self.question(connection, doubt)
+        except Exception as error:  # noqa: BLE001 - no answer is an answer: it stays unknown
+            logger.warning("database %r: asking failed: %s", self.name, type(error).__name__)
+            return Outcome.UNKNOWN
+
+    def question(self, connection: Connection, doubt: InDoubt) -> Outcome:
+        """Ask on a connection of the guard's own what became of a transaction.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+        """
+        limit = current_limit.get()
+        seconds = self.deadline if limit is None else limit - time.monotonic()
+        return put_question(
+            connection, doubt, self.failsafe.service, self._sqlstate_of, seconds=seconds
+        )
+
+    def _sqlstate_of(self, error: Exception) -> str | None:
+        return self.diagnoser.diagnose(error, phase=Phase.STATEMENT).sqlstate
 
     # Failures
 
@@ -475,6 +692,15 @@ class Guard:
         self._begin_anew()
         self.engine.dispose(close=False)
         self.probe_engine.dispose(close=False)
+
+
+def _without_pool(pool: Pool) -> NullPool:
+    """Return a pool that makes each connection anew, with the creator and listeners of `pool`."""
+    return NullPool(
+        pool._creator,  # noqa: SLF001 - as Pool.recreate() does
+        _dispatch=pool.dispatch,
+        dialect=pool._dialect,  # noqa: SLF001
+    )
 
 
 def _limit(line: Line) -> float | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from failstop._watchdog import Timer, Watchdog
 from failstop.database._deadline import GRACE
+from failstop.database._receipts import NONE
 from failstop.database._transaction import Transaction
 from failstop.errors import ConfigurationError
 
@@ -46,6 +47,7 @@ class Line(Timer):
 
     `limit` is the end of the call that has checked the connection out, None where it has none;
     `time_told` the seconds for which the server was last told to let a statement run.
+    `opening` is the receipt that whoever holds the connection asks for in its next transaction.
     `is_severed` is true once the line was cut in a way that leaves the connection useless;
     `is_thrown_away` once the guard gave it up without a sign of an outage; `may_be_busy` while the
     server may work longer than it was told: on many statements at once, or for a slow reader.
@@ -64,6 +66,7 @@ class Line(Timer):
         "is_thrown_away",
         "limit",
         "may_be_busy",
+        "opening",
         "time_told",
         "transaction",
     )
@@ -87,6 +90,7 @@ class Line(Timer):
         self.limit: float | None = None
         self.time_told = 0.0
         self.transaction: Transaction | None = None
+        self.opening = NONE
         self._ending = Cut.DEADLINE
         self._lock = threading.Lock()
         self._owner = os.getpid()
@@ -141,6 +145,7 @@ class Line(Timer):
         with self._lock:
             self.due = None
             self.limit = None
+            self.opening = NONE
             self.follow(None)
             self._ending = Cut.DEADLINE
             self.may_be_busy = False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from failstop.database._receipts import Receipt
 from failstop.diagnosis import Phase
 from failstop.errors import Outcome
 
@@ -12,10 +15,12 @@ class Transaction:
     """One transaction; the work that a response speaks of.
 
     `epoch` is the FailSafe's when it began; `is_told` is true once a failure of it was raised,
-    `is_open` until its outcome changes no more.
+    `is_open` until its outcome changes no more. `receipt` is what its BEGIN writes, None where it
+    writes none, and `backend` the number of the server's process that began it.
     """
 
     __slots__ = (
+        "backend",
         "epoch",
         "has_statements",
         "is_open",
@@ -23,10 +28,17 @@ class Transaction:
         "is_told",
         "outcome",
         "phase",
+        "receipt",
+        "since",
     )
 
-    def __init__(self, epoch: int, *, is_read_only: bool) -> None:
+    def __init__(
+        self, epoch: int, *, is_read_only: bool, receipt: Receipt | None, backend: int | None
+    ) -> None:
         self.epoch = epoch
+        self.receipt = receipt
+        self.backend = backend
+        self.since = datetime.now(UTC)
         self.is_read_only = is_read_only
         self.has_statements = False
         self.is_open = True

@@ -32,6 +32,8 @@ from failstop.errors import (
     ConfigurationError,
     CriticalError,
     IdempotencyConflictError,
+    KeyInFlightError,
+    ReceiptExpiredError,
     ResetRefusedError,
 )
 
@@ -53,7 +55,13 @@ def own_kind(family: Family) -> str | None:
     return "connection_lost" if is_lost else "api_misuse"
 
 
-_OUR_REFUSALS: Final = (ConfigurationError, IdempotencyConflictError, ResetRefusedError)
+_OUR_REFUSALS: Final = (
+    ConfigurationError,
+    IdempotencyConflictError,
+    KeyInFlightError,
+    ReceiptExpiredError,
+    ResetRefusedError,
+)
 
 
 # No connection to be had: always critical, so all that is sought is a helpful kind
