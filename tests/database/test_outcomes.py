@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from failstop import FailSafe, with_fail_fast_protection
+from failstop import with_fail_fast_protection
 from failstop.errors import CommitOutcomeUnknownError, CriticalError, Outcome
+from failstop.events import DurabilityReduced
 from failstop.recovery import Recovery
 from failstop.testing import FaultProxy, PostgresServer
 from tests.database.conftest import Client, Clients
@@ -127,9 +128,36 @@ def test_an_original_that_hangs_is_ended_and_then_told(
 ) -> None:
     """The backend waits for a standby that is not there; ended, it has committed all the same."""
     client = remote(deadline=3.0)
-    own_server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nowhere'")
-    own_server.execute("SELECT pg_reload_conf()")
-    wait_until(lambda: own_server.execute("SHOW synchronous_standby_names")[0][0] == "nowhere")
+    require_standby(own_server)
     proxy.after("COMMIT", forwarded=True).reset()
     client.transaction(insert, key="order-1")
     assert count(own_server) == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg_async", "asyncpg"])
+def test_a_commit_that_gave_up_its_standby_returns_and_is_told(
+    remote: Callable[..., Client], proxy: FaultProxy, own_server: PostgresServer
+) -> None:
+    client = remote(deadline=10.0)
+    events: list[DurabilityReduced] = []
+    client.failsafe.subscribe(
+        lambda event: events.append(event) if isinstance(event, DurabilityReduced) else None
+    )
+    require_standby(own_server)
+    proxy.after("COMMIT", forwarded=True).call(lambda: cancel_waiting(own_server))
+    client.transaction(insert, key="order-1")
+    assert client.failsafe.is_normal
+    wait_until(lambda: [event.key for event in events] == ["order-1"])
+
+
+def require_standby(server: PostgresServer) -> None:
+    """Have every COMMIT wait for a standby that is not there."""
+    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nowhere'")
+    server.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: bool(server.execute("SHOW synchronous_standby_names")[0][0] == "nowhere"))
+
+
+def cancel_waiting(server: PostgresServer) -> None:
+    waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    wait_until(lambda: bool(server.execute(f"SELECT pid {waiting}")))
+    server.execute(f"SELECT pg_cancel_backend(pid) {waiting}")

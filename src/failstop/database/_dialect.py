@@ -138,6 +138,8 @@ class GuardedDialect(_Driver):
         line.answered(before)
         if transaction is not None and transaction.has_statements:
             transaction.settle(Outcome.COMMITTED)
+            if line.is_reduced:
+                self.guard.tell_reduced(line, transaction)
         line.follow(None)
         if cancelled is not None:
             raise cancelled

@@ -28,6 +28,7 @@ __all__ = [
     "backend_of",
     "driver_of",
     "open_transaction",
+    "watch_durability",
     "require_strict",
     "transaction_status",
 ]
@@ -260,6 +261,25 @@ def backend_of(driver: str, connection: PoolProxiedConnection) -> int | None:
     if driver == "psycopg2":
         return int(driver_connection.get_backend_pid())
     return int(driver_connection.get_server_pid()) if driver == "asyncpg" else None
+
+
+def watch_durability(driver: str, connection: Any, tell: Callable[[], None]) -> None:
+    """Call `tell` when a COMMIT gave up waiting for its synchronous standby, and yet returns.
+
+    The server's only sign is a warning (01000, or 57P01 where it ended the session), whose text is
+    translated; the function that it comes from is not. psycopg2 does not show it.
+    """
+    if driver in ("psycopg", "psycopg_async"):
+        connection.add_notice_handler(lambda notice: _tell_of(notice.source_function, tell))
+    elif driver == "asyncpg":
+        connection.add_log_listener(
+            lambda _, message: _tell_of(getattr(message, "server_source_function", None), tell)
+        )
+
+
+def _tell_of(function: str | None, tell: Callable[[], None]) -> None:
+    if function == "SyncRepWaitForLSN":
+        tell()
 
 
 def adopt_timer(connection: Any, timer: Timer) -> None:

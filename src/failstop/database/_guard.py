@@ -48,6 +48,7 @@ from failstop.database._drivers import (
     open_transaction,
     require_strict,
     transaction_status,
+    watch_durability,
 )
 from failstop.database._facts import Target, target_of
 from failstop.database._line import Cut, Line, require_known_driver
@@ -253,6 +254,7 @@ class Guard:
             self.failsafe.watchdog, connection, driver, generation=generation, is_probe=is_probe
         )
         adopt_timer(connection, line)
+        watch_durability(driver, connection, line.reduce)
         return line
 
     async def _connect_async(self, connect: Callable[[], Any]) -> Any:
@@ -465,6 +467,12 @@ class Guard:
         )
         mark_scope(error)
         raise error
+
+    def tell_reduced(self, line: Line, transaction: Transaction) -> None:
+        """Tell of a COMMIT that is in the database, but not yet in its synchronous standby."""
+        line.is_reduced = False
+        key = transaction.receipt.key if transaction.receipt else ""
+        self.failsafe.report_durability_reduced(database=self.name, key=key)
 
     # A COMMIT without an answer
 

@@ -48,6 +48,7 @@ class Line(Timer):
     `limit` is the end of the call that has checked the connection out, None where it has none;
     `time_told` the seconds for which the server was last told to let a statement run.
     `opening` is the receipt that whoever holds the connection asks for in its next transaction.
+    `is_reduced` is true where the last COMMIT gave up waiting for its standby.
     `is_severed` is true once the line was cut in a way that leaves the connection useless;
     `is_thrown_away` once the guard gave it up without a sign of an outage; `may_be_busy` while the
     server may work longer than it was told: on many statements at once, or for a slow reader.
@@ -62,6 +63,7 @@ class Line(Timer):
         "cut",
         "generation",
         "is_probe",
+        "is_reduced",
         "is_severed",
         "is_thrown_away",
         "limit",
@@ -87,6 +89,7 @@ class Line(Timer):
         self.is_severed = False
         self.is_thrown_away = False
         self.may_be_busy = False
+        self.is_reduced = False
         self.limit: float | None = None
         self.time_told = 0.0
         self.transaction: Transaction | None = None
@@ -95,6 +98,10 @@ class Line(Timer):
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._end: _SocketEnd | _InterruptEnd | None = _ENDS[driver](driver_connection)
+
+    def reduce(self) -> None:
+        """Note that the COMMIT under way is less durable than the server was told to make it."""
+        self.is_reduced = True
 
     @property
     def is_foreign(self) -> bool:
