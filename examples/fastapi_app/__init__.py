@@ -19,11 +19,12 @@ from fastapi import FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from failstop import Database, FailSafe
+from failstop import Database, FailSafe, KeyInFlightError
 from failstop.alerts import LoggingSink
 from failstop.fastapi import install
 from trading import DuplicateOrderError, Order, Side, TradeService
 
+OrderId = Annotated[str, Field(pattern=r"^[\w.:-]{1,64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Amount = Annotated[Decimal, Field(gt=0, max_digits=20, decimal_places=8)]
 
@@ -33,7 +34,7 @@ class OrderRequest(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
-    order_id: Name
+    order_id: OrderId
     user: Name
     symbol: Annotated[str, Field(min_length=1, max_length=16)]
     side: Side
@@ -68,6 +69,8 @@ def add_routes(app: FastAPI, trades: TradeService) -> None:
     @app.post("/api/orders", status_code=201)
     def place_order(request: OrderRequest) -> dict[str, str]:
         try:
-            return trades.place(Order(**request.model_dump())).to_dict()
+            return trades.place(Order(**request.model_dump()))
         except DuplicateOrderError as error:
-            raise HTTPException(409, "an order with this id was placed before") from error
+            raise HTTPException(409, "another order with this id was placed before") from error
+        except KeyInFlightError as error:
+            raise HTTPException(409, "this order is being placed; ask again") from error

@@ -1,5 +1,7 @@
 """What is traded, and what is kept: plain SQLAlchemy, nothing of failstop in it."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -28,9 +30,23 @@ class Order:
     def __post_init__(self) -> None:
         if not (self.order_id and self.user and self.symbol):
             raise ValueError("order_id, user and symbol must not be empty")
+        if not self.order_id.isprintable():
+            raise ValueError("order_id must be printable")
         for amount in (self.quantity, self.price):
             if not (amount.is_finite() and amount > 0):
                 raise ValueError("quantity and price must be above zero")
+
+    @property
+    def key(self) -> str:
+        """What the placing of this order is known by, for ever."""
+        return f"order-{self.order_id}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that two orders share if and only if they want the same."""
+        amounts = (f"{amount.normalize():f}" for amount in (self.quantity, self.price))
+        words = json.dumps([self.user, self.symbol, self.side, *amounts])
+        return hashlib.sha256(words.encode()).hexdigest()
 
 
 class Model(DeclarativeBase):

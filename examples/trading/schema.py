@@ -1,4 +1,7 @@
-"""Create the tables, once for each deployment: `DATABASE_URL=… python -m trading.schema`."""
+"""Create the tables, once for each deployment: `DATABASE_URL=… python -m trading.schema`.
+
+Run it as a role that may create tables; the services themselves need no such right.
+"""
 
 import os
 

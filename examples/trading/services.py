@@ -6,18 +6,15 @@ read: the guard raises, the boundary answers, and nothing is made up in between.
 
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
 
-from failstop import Database
+from failstop import Database, IdempotencyConflictError, ReceiptExpiredError
 from trading.models import BotState, Order, Trade, UserSettings
-
-UNIQUE_VIOLATION = "23505"
 
 
 class DuplicateOrderError(Exception):
-    """An order with this id was placed before; the first one stands."""
+    """Another order with this id was placed before; the first one stands."""
 
 
 class TradeService:
@@ -33,30 +30,36 @@ class TradeService:
             wanted = wanted.where(Trade.user == user)
         return [Trade(**row._asdict()) for row in self._database.query(wanted)]
 
-    def place(self, order: Order) -> Trade:
-        """Place an order; when this returns, the trade is committed.
+    def place(self, order: Order) -> dict[str, str]:
+        """Place an order and return its trade; when this returns, the trade is committed.
+
+        The same order may be sent again, whatever became of it: it takes effect once, and the
+        trade that is returned is the first one.
 
         Raises:
-            DuplicateOrderError: its id was placed before.
+            DuplicateOrderError: another order has this id, or it is too old to return its trade.
+            KeyInFlightError: the first call for this order is still under way.
         """
-        trade = Trade(
-            order_id=order.order_id,
-            user=order.user,
-            symbol=order.symbol,
-            side=order.side.value,
-            quantity=order.quantity,
-            price=order.price,
-        )
+
+        def work(connection: Connection) -> dict[str, str]:
+            return _insert(connection, order).to_dict()
+
         try:
-            with self._database.session() as session:
-                session.add(trade)
-                session.flush()
-                session.refresh(trade)
-        except IntegrityError as error:  # an answer of a healthy database, so no critical failure
-            if getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION:
-                raise DuplicateOrderError(order.order_id) from error
-            raise
-        return trade
+            return self._database.run_once(order.key, work, fingerprint=order.fingerprint)
+        except (IdempotencyConflictError, ReceiptExpiredError) as error:
+            raise DuplicateOrderError(order.order_id) from error
+
+
+def _insert(connection: Connection, order: Order) -> Trade:
+    trade = insert(Trade).values(
+        order_id=order.order_id,
+        user=order.user,
+        symbol=order.symbol,
+        side=order.side.value,
+        quantity=order.quantity,
+        price=order.price,
+    )
+    return Trade(**connection.execute(trade.returning(Trade.__table__)).one()._asdict())
 
 
 class BotStateService:

@@ -4,7 +4,7 @@
     DATABASE_URL=postgresql://… FAILSTOP_STORE=var/worker.db python -m worker DIRECTORY
 
 A message is acknowledged when its trade is committed, and not before. Whatever is unclear, the
-message stays: the order's own id makes the second delivery harmless.
+message stays: `TradeService.place` takes effect once for each order, however often it is delivered.
 """
 
 import json
@@ -15,7 +15,7 @@ from threading import Event
 
 from sqlalchemy.exc import DataError, OperationalError
 
-from failstop import CriticalError, FailSafe, with_fail_fast_protection
+from failstop import CriticalError, FailSafe, KeyInFlightError, with_fail_fast_protection
 from trading import DuplicateOrderError, Order, Side, TradeService
 from worker.spool import Message, Spool
 
@@ -73,13 +73,10 @@ def settle(spool: Spool, message: Message, handle: Callable[[Message], None]) ->
     """Handle one message and say what becomes of it."""
     try:
         handle(message)
-    except (CriticalError, OperationalError) as error:  # an outage, or a deadlock and its like
+    except (CriticalError, OperationalError, KeyInFlightError) as error:  # it may be sent again
         logger.warning("%s goes back: %s", message.name, type(error).__name__)
         spool.give_back(message)
-    except DuplicateOrderError:
-        logger.info("%s was placed before", message.name)
-        spool.acknowledge(message)
-    except (ValueError, DataError) as error:
+    except (DuplicateOrderError, ValueError, DataError) as error:
         logger.error("%s is rejected: %s", message.name, type(error).__name__)
         spool.reject(message)
     else:

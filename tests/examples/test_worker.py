@@ -60,10 +60,20 @@ def test_a_message_delivered_twice_becomes_one_trade(
     assert placed(trading_server) == ["order-1"]
 
 
+def test_another_order_under_the_same_id_is_set_aside(
+    worker: Worker, trading_server: PostgresServer
+) -> None:
+    worker.put(1)
+    other = order(1) | {"quantity": "3"}
+    worker.spool.put(Message("other", json.dumps(other).encode()))
+    worker.wait_until(lambda: worker.spool.names("rejected") == ["other"])
+    assert trading_server.execute("SELECT order_id, quantity FROM trades") == [("order-1", 2.5)]
+
+
 def test_a_message_that_holds_no_order_is_set_aside(
     worker: Worker, trading_server: PostgresServer
 ) -> None:
-    wrong = [order(1) | {"quantity": "-1"}, order(1) | {"user": "x" * 65}, {}, []]
+    wrong = [order(1) | {"quantity": "-1"}, order(1) | {"user": "x" * 65}, {"orderId": "\n"}, []]
     bodies = [b"no json", b"\xff", *(json.dumps(each).encode() for each in wrong)]
     for number, body in enumerate(bodies):
         worker.spool.put(Message(f"wrong-{number}", body))

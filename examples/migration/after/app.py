@@ -3,7 +3,13 @@
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from failstop import Database, FailSafe, IdempotencyConflictError
+from failstop import (
+    Database,
+    FailSafe,
+    IdempotencyConflictError,
+    KeyInFlightError,
+    ReceiptExpiredError,
+)
 from failstop.flask import FailStop
 from migration.after.book import Book
 from migration.after.settings import Settings
@@ -42,8 +48,13 @@ def create_app(failsafe: FailSafe, database: Database, venue: Venue) -> Flask:
         return jsonify(book.positions())
 
     @app.errorhandler(IdempotencyConflictError)
-    def refuse_conflict(error: IdempotencyConflictError) -> ResponseReturnValue:
-        return jsonify(error=str(error), id=error.key), 409
+    @app.errorhandler(KeyInFlightError)
+    def refuse_conflict(error: IdempotencyConflictError | KeyInFlightError) -> ResponseReturnValue:
+        return jsonify(error=str(error), key=error.key), 409
+
+    @app.errorhandler(ReceiptExpiredError)
+    def refuse_expired(error: ReceiptExpiredError) -> ResponseReturnValue:
+        return jsonify(error=str(error), key=error.key), 410
 
     return app
 

@@ -1,11 +1,9 @@
 """The tables; `python -m migration.after.store` makes them, once for each deployment."""
 
 import os
-from typing import Any
 
 from sqlalchemy import (
     Column,
-    Connection,
     DateTime,
     Integer,
     MetaData,
@@ -13,11 +11,9 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     func,
-    select,
 )
-from sqlalchemy.dialects.postgresql import insert
 
-from failstop import Database, FailSafe, IdempotencyConflictError
+from failstop import Database, FailSafe
 
 metadata = MetaData()
 
@@ -53,23 +49,6 @@ audit = Table(
     Column("event", String, nullable=False),
     UniqueConstraint("order_id", "event"),
 )
-
-
-def insert_once(connection: Connection, table: Table, row: dict[str, Any], **more: Any) -> bool:
-    """Insert `row` and what is set with it, and return True; False where it is there already.
-
-    The row's own id is the key: PostgreSQL lets one of two that come at once wait for the other.
-
-    Raises:
-        IdempotencyConflictError: another row was stored under that id.
-    """
-    new = insert(table).values(**row, **more).on_conflict_do_nothing(index_elements=["id"])
-    if connection.execute(new.returning(table.c.id)).first() is not None:
-        return True
-    same = select(table.c.id).where(*(table.c[name] == value for name, value in row.items()))
-    if connection.execute(same).first() is None:
-        raise IdempotencyConflictError("this id was used before, for something else", row["id"])
-    return False
 
 
 def create(database: Database) -> None:

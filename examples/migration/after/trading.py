@@ -1,12 +1,14 @@
-"""Placing, cancelling and booking orders: commit the intent, act, record; each by its own id."""
+"""Placing, cancelling and booking orders: commit the intent, act, record; each under its key."""
 
+import hashlib
+import json
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from failstop import Database
-from migration.after.store import audit, fills, insert_once, orders, positions
+from migration.after.store import audit, fills, orders, positions
 from migration.after.venue import Venue
 
 ORDER = ("id", "symbol", "side", "quantity")
@@ -24,12 +26,16 @@ class Desk:
         """Place an order and return the venue's reference; a second call does not place it again.
 
         The intent is committed before the venue hears of it. What a crash leaves in between is an
-        order in the state "placing", which `reconcile()` asks the venue about. Where nobody knows
-        whether a commit took effect, the error says so, and the same order may be sent again.
+        order in the state "placing", which `reconcile()` asks the venue about. Whatever the error,
+        the same order may be sent again under its id.
         """
-        with self._database.transaction() as connection:
-            reference = _intend(connection, _pick(order, ORDER))
-        return reference or self._send(order)
+        wanted = _pick(order, ORDER)
+        self._database.run_once(
+            f"order-{order['id']}",
+            lambda connection: _intend(connection, wanted),
+            fingerprint=_fingerprint(wanted),
+        )
+        return self._reference(order["id"]) or self._send(order)
 
     def reconcile(self) -> list[str]:
         """Ask the venue about every order whose sending nobody saw the end of; return their ids."""
@@ -45,9 +51,18 @@ class Desk:
 
     def book_fill(self, fill: dict[str, Any]) -> None:
         """Book a fill once, however often the venue tells it."""
-        with self._database.transaction() as connection:
-            if insert_once(connection, fills, _pick(fill, FILL)):
-                _add_to_position(connection, fill["symbol"], fill["quantity"])
+        told = _pick(fill, FILL)
+        self._database.run_once(
+            f"fill-{fill['id']}",
+            lambda connection: _book(connection, told),
+            fingerprint=_fingerprint(told),
+        )
+
+    def _reference(self, order_id: str) -> str | None:
+        """Return the venue's reference of an order that was sent before."""
+        sent = select(orders.c.venue_reference).where(orders.c.id == order_id)
+        reference: str | None = self._database.query(sent)[0].venue_reference
+        return reference
 
     def _send(self, order: dict[str, Any]) -> str:
         """Ask the venue first: a send whose answer was lost may have arrived."""
@@ -57,14 +72,16 @@ class Desk:
         return reference
 
 
-def _intend(connection: Connection, order: dict[str, Any]) -> str | None:
-    """Write the intent; return the venue's reference of an order that was sent before."""
-    if insert_once(connection, orders, order, state="placing"):
-        connection.execute(audit.insert().values(order_id=order["id"], event="placing"))
-        return None
-    sent = select(orders.c.venue_reference).where(orders.c.id == order["id"])
-    reference: str | None = connection.execute(sent).scalar_one()
-    return reference
+def _intend(connection: Connection, order: dict[str, Any]) -> None:
+    """Write the intent, with its audit row."""
+    connection.execute(orders.insert().values(**order, state="placing"))
+    connection.execute(audit.insert().values(order_id=order["id"], event="placing"))
+
+
+def _book(connection: Connection, fill: dict[str, Any]) -> None:
+    """Write the fill and move the position by it."""
+    connection.execute(fills.insert().values(**fill))
+    _add_to_position(connection, fill["symbol"], fill["quantity"])
 
 
 def _confirm(connection: Connection, order_id: str, reference: str) -> None:
@@ -93,3 +110,8 @@ def _add_to_position(connection: Connection, symbol: str, quantity: int) -> None
 
 def _pick(given: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {name: given[name] for name in names}
+
+
+def _fingerprint(given: dict[str, Any]) -> str:
+    """Return what tells another request under the same id from this one."""
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
