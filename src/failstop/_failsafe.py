@@ -7,7 +7,6 @@ driver, a framework, an HTTP word.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -40,6 +39,7 @@ from failstop.events import (
     Listener,
     Tripped,
 )
+from failstop.recovery._checks import StoreCheck, failed_round, verify_settings
 from failstop.recovery._doubts import Doubts, OnResolved
 from failstop.recovery._monitor import (
     Check,
@@ -184,7 +184,7 @@ class FailSafe:
         if self._is_started:
             return
         for dependency in self._dependencies.values():
-            _verify_settings(dependency)
+            verify_settings(dependency)
         self._is_started = True
         self._dispatcher.start()
         self._monitor.start()
@@ -264,7 +264,7 @@ class FailSafe:
                 has settings that void a claim.
         """
         if self._is_started:
-            _verify_settings(dependency)
+            verify_settings(dependency)
         if self._dependencies.setdefault(dependency.name, dependency) is not dependency:
             raise ConfigurationError(
                 f"failsafe {self.service!r} watches a {dependency.name!r} already; give name="
@@ -422,7 +422,7 @@ class FailSafe:
     def _step(self, is_full: bool) -> Round:
         """Make one check round and act on it; called by the monitor's thread."""
         seen, problem = self._sync()
-        checks = [Check("store", _Report(problem), is_critical=True)]
+        checks = [Check("store", StoreCheck(problem), is_critical=True)]
         if not self._keeper.store.is_durable:
             checks = []
         for name, dependency in tuple(self._dependencies.items()):
@@ -477,7 +477,7 @@ class FailSafe:
 
     def _act_on_start(self, done: Round) -> None:
         if done.failed:
-            self.trip(_failed_round(done))
+            self.trip(failed_round(done))
         else:
             self._keeper.verify(done.revision)
 
@@ -656,32 +656,8 @@ class FailSafe:
             self._monitor.start()
 
 
-class _Report:
-    """The store as a check: it was asked just now."""
-
-    def __init__(self, problem: StoreError | None) -> None:
-        self._problem = problem
-
-    def __call__(self) -> str:
-        if self._problem is not None:
-            raise self._problem
-        return "was read and written"
-
-
-def _verify_settings(dependency: Dependency) -> None:
-    """Raise where settings void a claim; one that cannot be used now is the check round's."""
-    if isinstance(dependency, Configured):
-        with contextlib.suppress(CriticalError):
-            dependency.verify_settings()
-
-
 def _said(name: str, value: object) -> str:
     return redact(require_text(name, value))
-
-
-def _failed_round(done: Round) -> CriticalError:
-    text = f"these checks failed at start: {', '.join(done.failed)}"
-    return CriticalError(text, kind="check_failed", outcome=Outcome.NOT_STARTED)
 
 
 _living: weakref.WeakSet[FailSafe] = weakref.WeakSet()
