@@ -73,7 +73,8 @@ def test_another_order_under_the_same_id_is_set_aside(
 def test_a_message_that_holds_no_order_is_set_aside(
     worker: Worker, trading_server: PostgresServer
 ) -> None:
-    wrong = [order(1) | {"quantity": "-1"}, order(1) | {"user": "x" * 65}, {"orderId": "\n"}, []]
+    changes = {"quantity": "-1"}, {"user": "x" * 65}, {"orderId": "\n"}
+    wrong = [*(order(1) | change for change in changes), {}, []]
     bodies = [b"no json", b"\xff", *(json.dumps(each).encode() for each in wrong)]
     for number, body in enumerate(bodies):
         worker.spool.put(Message(f"wrong-{number}", body))

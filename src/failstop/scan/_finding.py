@@ -104,8 +104,8 @@ _TABLE = (
         "retry-around-commit",
         "a retry around a commit",
         "a commit whose answer was lost may have taken effect; sending it again doubles the trade",
-        "write under a natural key in one transaction (INSERT … ON CONFLICT DO NOTHING), so that "
-        "a second call changes nothing, or retry only serialization failures and deadlocks",
+        "do the work with Database.run_once(key, work), which does it once for each key however "
+        "often it is called, or retry only serialization failures and deadlocks",
     ),
     Rule(
         "FS005",
@@ -120,16 +120,16 @@ _TABLE = (
         "effect-before-commit",
         "an outside effect inside a transaction before its commit",
         "the order is out in the world while its row may still roll back",
-        "commit the intent first under its own id, act afterwards, and record the result in a "
-        "transaction of its own",
+        "commit the intent first (Database.transaction(key=...)), act afterwards, and record the "
+        "result in a transaction of its own",
     ),
     Rule(
         "FS007",
         "timeout-around-commit",
         "a client-side timeout or cancellation around a commit",
         "the timeout fires while the server commits: the caller is told it failed and it did not",
-        "give the deadline to AsyncDatabase.transaction(deadline=...): it never cancels a commit, "
-        "and its error says what happened to the work",
+        "give the deadline to AsyncDatabase.transaction(key=..., deadline=...): it cancels no "
+        "commit, and asks what became of one that got no answer",
     ),
     Rule(
         "FS008",
@@ -166,8 +166,8 @@ _TABLE = (
         "state-after-unknown-commit",
         "a business state written after an unknown commit",
         "the order is marked dead while it may be live at the venue or in the database",
-        "read error.outcome: only NOT_STARTED and ROLLED_BACK prove that nothing happened; "
-        "write under a natural key, so that the rest may be sent again and changes nothing",
+        "write with Database.transaction(key=...) and read error.outcome: only NOT_STARTED and "
+        "ROLLED_BACK prove that nothing happened; what is UNKNOWN is told to failsafe.on_resolved",
     ),
 )
 
