@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from failstop import FailSafe
 from failstop.database import AsyncDatabase, Database
+from failstop.database.schema import schema_sql
 from failstop.errors import (
     CriticalDatabaseError,
+    IdempotencyConflictError,
     OperationsSuspendedError,
     Outcome,
 )
@@ -35,6 +37,7 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE trades (id INTEGER PRIMARY KEY, price INTEGER)")
+        connection.executescript(schema_sql(dialect="sqlite"))
     connection.close()
     return path
 
@@ -137,6 +140,9 @@ def test_a_file_that_is_no_database_is_critical(database: Database, path: Path) 
 
 
 def test_the_schema_is_the_receipts_alone(database: Database, path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE failstop_receipt")
+    connection.close()
     assert database.create_schema() == ("failstop_receipt",)
     assert database.create_schema() == database.missing_schema() == ()
     connection = sqlite3.connect(path)
@@ -163,3 +169,64 @@ def test_threads_share_a_guarded_engine(database: Database, path: Path) -> None:
         thread.join(20)
     assert count(path) == 8 - len(errors)
     assert database.failsafe.is_normal
+
+
+def receipts(path: Path) -> list[tuple[str, str | None]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT key, result FROM failstop_receipt").fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_key_takes_effect_once(database: Database, path: Path) -> None:
+    with database.transaction(key="order-1") as connection:
+        connection.execute(text("INSERT INTO trades VALUES (1, 1)"))
+    with (
+        pytest.raises(IdempotencyConflictError),
+        database.transaction(key="order-1") as connection,
+    ):
+        connection.execute(text("INSERT INTO trades VALUES (2, 2)"))
+    with database.transaction(key="order-2") as connection:  # the same connection of the pool
+        connection.execute(text("INSERT INTO trades VALUES (3, 3)"))
+    assert count(path) == 2
+    assert receipts(path) == [("order-1", None), ("order-2", None)]
+    assert database.failsafe.is_normal
+
+
+def test_work_runs_once_and_its_result_is_replayed(database: Database, path: Path) -> None:
+    for _ in range(2):
+        assert database.run_once("order-1", lambda connection: {"id": 7}) == {"id": 7}
+    assert receipts(path) == [("order-1", '{"id": 7}')]
+
+
+def test_the_async_driver_runs_work_once_too(path: Path) -> None:
+    async def insert(connection: AsyncConnection) -> int:
+        await connection.execute(text("INSERT INTO trades VALUES (1, 1)"))
+        return 7
+
+    async def work(failsafe: FailSafe) -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        database = AsyncDatabase(engine, failsafe)
+        for _ in range(2):
+            assert await database.run_once("order-1", insert) == 7
+        await engine.dispose()
+
+    with FailSafe("tests", recovery=QUIET) as failsafe:
+        asyncio.run(work(failsafe))
+    assert count(path) == 1
+
+
+def test_a_read_writes_nothing_and_waits_for_no_writer(database: Database, path: Path) -> None:
+    writer = sqlite3.connect(path)
+    writer.execute("BEGIN IMMEDIATE")
+    assert database.query("SELECT count(*) FROM trades")[0][0] == 0
+    writer.rollback()
+    writer.close()
+    assert receipts(path) == []
+
+
+def test_a_commit_that_failed_keeps_no_receipt(database: Database, path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), database.transaction(key="order-1"):
+        raise ZeroDivisionError
+    assert receipts(path) == []

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from failstop.database._database import Database
+from failstop.database._database import Database, IsolationLevel
 from failstop.database._deadline import deadline
 from failstop.database._findings import Finding, Severity
 from failstop.database._health import DatabaseHealth
+from failstop.database._prune import Pruned
 
 if TYPE_CHECKING:
     from failstop.database._async import AsyncDatabase
@@ -15,6 +16,8 @@ __all__ = [
     "Database",
     "DatabaseHealth",
     "Finding",
+    "IsolationLevel",
+    "Pruned",
     "Severity",
     "deadline",
 ]

@@ -242,8 +242,8 @@ class GuardedDatabase:
         Args:
             older_than: the age from which on receipts go; a day or more.
             spared: keys that may be in doubt: they stay as they are.
-            doubted_since: when the oldest doubt arose; what is not a day older stays, so that a
-                doubt whose receipt is not there can still be answered.
+            doubted_since: when the oldest doubt arose; receipts that are not two days older stay,
+                so that a doubt whose receipt is not there can still be answered.
             is_rehearsed: count only.
 
         Raises:

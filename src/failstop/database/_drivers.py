@@ -256,6 +256,8 @@ def _require_complete(results: Sequence[Any], connection: Any) -> None:
 def backend_of(driver: str, connection: PoolProxiedConnection) -> int | None:
     """Return the process number of the server's end; None where there is none."""
     driver_connection: Any = connection.driver_connection
+    if driver_connection is None:
+        return None
     if driver in ("psycopg", "psycopg_async"):
         return int(driver_connection.pgconn.backend_pid)
     if driver == "psycopg2":

@@ -49,7 +49,7 @@ def read_facts(
     *,
     target: Target | None,
     deadline: float,
-    receipts: bool | None,
+    receipts: bool,
 ) -> Facts:
     """Read everything; a pooler that is seen costs a second connection.
 
@@ -58,7 +58,7 @@ def read_facts(
         engine: what the service uses, sync or async.
         target: where its connections go, None where that could not be seen.
         deadline: seconds for one call.
-        receipts: whether they are on; None is judged neither way.
+        receipts: whether transactions write them.
     """
     sync_engine: Engine = getattr(engine, "sync_engine", engine)
     dialect = connection.dialect.name
@@ -86,7 +86,7 @@ def read_facts(
         settings=settings,
         sources=sources,
         allowed=allowed,
-        receipts=receipts is not False,
+        receipts=receipts,
         missing=missing,
     )
 

@@ -273,6 +273,8 @@ class Guard:
             raise_unguarded()
         self.failsafe.require()
         raw = connection.dbapi_connection
+        if connection.driver_connection is None:  # a block whose call was over gave it up, see do_rollback()
+            raise self.overdue("its connection was given up, check a new one out")
         dialect = self.engine.dialect
         if dialect.name == "postgresql":
             if dialect.detect_autocommit_setting(raw):
@@ -388,7 +390,8 @@ class Guard:
         if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
             self._suspend(Outcome.ROLLED_BACK)
         status = transaction_status(connection)
-        if backend_of(driver_of(self.engine.dialect), connection) != transaction.backend:
+        backend = backend_of(driver_of(self.engine.dialect), connection)
+        if backend not in (None, transaction.backend):
             self._tell_gone(transaction)
         if status is TransactionStatus.OPEN:
             transaction.has_statements = True  # also what went by the driver's own cursor

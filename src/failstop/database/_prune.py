@@ -24,13 +24,17 @@ __all__ = ["LEAST_AGE", "Pruned", "Pruning"]
 LEAST_AGE = timedelta(days=1)
 """Receipts that are younger may still be asked for."""
 
+MARGIN = timedelta(days=1)
+"""How far the horizon is above what was deleted. A doubt is younger than its receipt by as long as
+the transaction was open, and dated by another clock; below the horizon no receipt is no proof."""
+
 PAGE = 1000
 """Receipts that one transaction looks at."""
 
 RIGHTS = text(
     "SELECT has_table_privilege('failstop.receipt', 'SELECT') "
     "AND has_table_privilege('failstop.receipt', 'DELETE') "
-    "AND has_table_privilege('failstop.receipt', 'UPDATE') "
+    "AND has_column_privilege('failstop.receipt', 'is_pruned', 'UPDATE') "
     "AND has_table_privilege('failstop.horizon', 'SELECT') "
     "AND has_table_privilege('failstop.horizon', 'INSERT') "
     "AND has_table_privilege('failstop.horizon', 'UPDATE')"
@@ -76,7 +80,7 @@ class Pruning:
     Args:
         older_than: the age from which on receipts go.
         spared: keys that may be in doubt: they stay as they are.
-        doubted_since: when the oldest doubt arose; what is not a day older stays, so that a doubt
+        doubted_since: when the oldest doubt arose; the horizon stays below it, so that a doubt
             whose receipt is not there can still be answered.
         is_rehearsed: count only.
 
@@ -116,7 +120,7 @@ class Pruning:
         now: datetime = connection.execute(NOW).scalar_one()
         before = now - self.older_than
         if self.doubted_since is not None:
-            before = min(before, self.doubted_since - LEAST_AGE)
+            before = min(before, self.doubted_since - 2 * MARGIN)
         return Pruned(before)
 
     def _turn(self, connection: Connection, *, before: datetime) -> Pruned:
@@ -135,7 +139,7 @@ class Pruning:
         if self.is_rehearsed:
             deleted, emptied = connection.execute(COUNT, old).one()
             return Pruned(old["before"], deleted, emptied)
-        connection.execute(RAISE_HORIZON, {"before": old["before"]})
+        connection.execute(RAISE_HORIZON, {"before": old["before"] + MARGIN})
         deleted = connection.execute(DELETE, old).rowcount
         return Pruned(old["before"], deleted, connection.execute(EMPTY, old).rowcount)
 

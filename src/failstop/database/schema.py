@@ -7,7 +7,7 @@ here: what reads or writes a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -27,8 +27,10 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.schema import CreateColumn, CreateSchema, CreateTable, ExecutableDDLElement
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import DDL, CreateColumn, CreateSchema, CreateTable, ExecutableDDLElement
 
+from failstop.diagnosis import diagnose
 from failstop.errors import ConfigurationError
 
 __all__ = [
@@ -99,6 +101,7 @@ COLUMNS = text(
     "JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace "
     "WHERE pg_namespace.nspname = 'failstop' AND attnum > 0 AND NOT attisdropped"
 )
+INSUFFICIENT_PRIVILEGE = "42501"
 ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('failstop.schema'))")
 
 _METADATA = MappingProxyType({"postgresql": metadata, "sqlite": sqlite_metadata})
@@ -131,20 +134,22 @@ def create(connection: Connection) -> tuple[str, ...]:
     caller's to commit.
 
     Raises:
-        ConfigurationError: the database is neither PostgreSQL nor SQLite.
+        ConfigurationError: the database is neither PostgreSQL nor SQLite, or the role may not.
     """
     require_supported(connection.dialect.name)
     if connection.dialect.name == "postgresql":
         connection.execute(ONE_AT_A_TIME)
     absent = missing(connection)
-    if absent and connection.dialect.name == "postgresql":
-        connection.execute(CreateSchema("failstop", if_not_exists=True))
-    for table in _tables(connection.dialect.name):
-        if table.fullname in absent:
-            connection.execute(CreateTable(table, if_not_exists=True))
-        for column in table.columns:
-            if f"{table.fullname}.{column.name}" in absent:
-                connection.exec_driver_sql(_addition(column, connection.dialect))
+    try:
+        for statement in _creation(absent, connection.dialect):
+            connection.execute(statement)
+    except SQLAlchemyError as error:
+        if diagnose(error).sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise ConfigurationError(
+            "this role may not create failstop's tables; do it with one that may create them in "
+            "this database, or have its owner run what failstop schema sql prints"
+        ) from error
     return absent
 
 
@@ -203,9 +208,17 @@ def _present(connection: Connection) -> set[tuple[str, str]]:
     return {(name, row.name) for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")}
 
 
-def _addition(column: Column[Any], dialect: Dialect) -> str:
-    described = str(CreateColumn(column).compile(dialect=dialect))
-    return f"ALTER TABLE {column.table.fullname} ADD COLUMN {described}"
+def _creation(absent: Collection[str], dialect: Dialect) -> Iterator[ExecutableDDLElement]:
+    """Give the statements that create what is absent."""
+    if absent and dialect.name == "postgresql":
+        yield CreateSchema("failstop", if_not_exists=True)
+    for table in _tables(dialect.name):
+        if table.fullname in absent:
+            yield CreateTable(table, if_not_exists=True)
+        for column in table.columns:
+            if f"{table.fullname}.{column.name}" in absent:
+                described = CreateColumn(column).compile(dialect=dialect)
+                yield DDL(f"ALTER TABLE {table.fullname} ADD COLUMN {described}")
 
 
 def _grants(role: str, dialect: str) -> list[str]:
