@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from failstop import schema
 from failstop._boundary import ProtectedCall, with_fail_fast_protection
 from failstop._failsafe import FailSafe
 from failstop._gateway import Gateway
@@ -54,14 +55,15 @@ __all__ = [
     "OperationsSuspendedError",
     "Outcome",
     "ProtectedCall",
-    "Recovery",
     "ReceiptExpiredError",
+    "Recovery",
     "ResetRefusedError",
     "State",
     "SystemStatus",
     "TransactionFailedError",
     "Verdict",
     "deadline",
+    "schema",
     "with_fail_fast_protection",
 ]
 

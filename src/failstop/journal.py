@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from failstop import _chain
+from failstop import _chain, _in_doubt
 from failstop._chain import Row, Verdict
 from failstop._latch import State
 from failstop._store import Stored, read_standing, require_head
 from failstop._storefile import StoreError, StoreFile, append, cutting, path_of
 from failstop.errors import ConfigurationError
-from failstop.events import Incident
+from failstop.events import Incident, InDoubt
 
 __all__ = [
     "Row",
@@ -30,6 +30,7 @@ __all__ = [
     "Verdict",
     "check",
     "export",
+    "in_doubt",
     "rows",
     "seal",
     "verify",
@@ -86,6 +87,18 @@ def check(path: str | os.PathLike[str]) -> StoreReport:
         problems=(*damage, *verdict.problems),
         advice=("seal the journal, it is long",) if verdict.rows > MANY else (),
     )
+
+
+def in_doubt(path: str | os.PathLike[str]) -> tuple[InDoubt, ...]:
+    """Return the transactions that a store holds in doubt, the oldest first.
+
+    Raises:
+        ConfigurationError: there is no file at `path`.
+        StoreError: it cannot be read.
+    """
+    with _reading(path) as connection:
+        read_standing(connection, _name(path))
+        return _in_doubt.open_doubts(connection, _name(path))
 
 
 def rows(path: str | os.PathLike[str], *, after: int = 0, last: int | None = None) -> list[Row]:

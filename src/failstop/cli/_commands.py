@@ -20,7 +20,9 @@ COMMANDS = {
     "drill": "failstop.cli._drill:drill",
     "explain": "failstop.cli._explain:explain",
     "journal": "failstop.cli._journal:journal",
+    "receipts": "failstop.cli._receipts:receipts",
     "scan": "failstop.scan._command:scan",
+    "schema": "failstop.cli._schema:schema",
     "store": "failstop.cli._store:store",
 }
 """The place of each command, as an entry point is written."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Executable,
     Integer,
     MetaData,
     Table,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.schema import DDL, CreateColumn, CreateSchema, CreateTable, ExecutableDDLElement
+from sqlalchemy.schema import CreateColumn, CreateSchema, CreateTable, ExecutableDDLElement
 
 from failstop.diagnosis import diagnose
 from failstop.errors import ConfigurationError
@@ -208,7 +209,7 @@ def _present(connection: Connection) -> set[tuple[str, str]]:
     return {(name, row.name) for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")}
 
 
-def _creation(absent: Collection[str], dialect: Dialect) -> Iterator[ExecutableDDLElement]:
+def _creation(absent: Collection[str], dialect: Dialect) -> Iterator[Executable]:
     """Give the statements that create what is absent."""
     if absent and dialect.name == "postgresql":
         yield CreateSchema("failstop", if_not_exists=True)
@@ -218,7 +219,7 @@ def _creation(absent: Collection[str], dialect: Dialect) -> Iterator[ExecutableD
         for column in table.columns:
             if f"{table.fullname}.{column.name}" in absent:
                 described = CreateColumn(column).compile(dialect=dialect)
-                yield DDL(f"ALTER TABLE {table.fullname} ADD COLUMN {described}")
+                yield text(f"ALTER TABLE {table.fullname} ADD COLUMN {described}")
 
 
 def _grants(role: str, dialect: str) -> list[str]:
