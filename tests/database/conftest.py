@@ -157,10 +157,6 @@ class Clients:
         failsafe = FailSafe("tests", recovery=recovery or Recovery(probe_interval=0.1))
         client = Client(driver, url, failsafe, **settings)
         self._stack.callback(client.close)
-        if client.is_async:  # TEMPORARY
-            client.run(client.database.create_schema)
-        else:
-            client.database.create_schema()
         if start:
             failsafe.start()
             assert failsafe.is_normal

@@ -58,6 +58,17 @@ def test_a_breakable_server_is_another_one_and_new_for_each_test(
     run(pytester).assert_outcomes(passed=2)
 
 
+def test_every_database_has_failstop_s_tables(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_tables(postgres, postgres_server, breakable_postgres):
+            for place in postgres, postgres_server, breakable_postgres:
+                assert place.execute("SELECT count(*) FROM failstop.receipt") == [(0,)]
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)
+
+
 def test_a_conftest_chooses_the_settings(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """

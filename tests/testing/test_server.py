@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from failstop import schema
 from failstop.errors import ConfigurationError
 from failstop.testing import PostgresDatabase, PostgresServer, PostgresServerError
 
@@ -364,6 +366,34 @@ def test_fresh_databases_are_apart_and_dropped(server: PostgresServer) -> None:
             pass
     names = [name for (name,) in server.execute("SELECT datname FROM pg_database")]
     assert one.name not in names
+
+
+FAILSTOP_S = "SELECT count(*) FROM pg_tables WHERE schemaname = 'failstop'"
+
+
+def test_a_database_has_failstop_s_tables_unless_it_is_to_be_empty(server: PostgresServer) -> None:
+    tables = len(schema.metadata.sorted_tables)
+    with server.fresh_database() as full, server.fresh_database(with_schema=False) as empty:
+        assert full.execute(FAILSTOP_S) == [(tables,)]
+        assert empty.execute(FAILSTOP_S) == [(0,)]
+    server.create_database("full")
+    server.create_database("empty", with_schema=False)
+    assert server.execute(FAILSTOP_S, database="full") == [(tables,)]
+    assert server.execute(FAILSTOP_S, database="empty") == [(0,)]
+
+
+def test_databases_with_failstop_s_tables_are_made_by_many_threads() -> None:
+    with PostgresServer() as server, ThreadPoolExecutor(4) as threads:
+        names = [f"at_once_{number}" for number in range(4)]
+        list(threads.map(server.create_database, names))
+        assert all(server.execute(FAILSTOP_S, database=name) != [(0,)] for name in names)
+
+
+def test_a_database_that_is_there_is_given_failstop_s_tables(server: PostgresServer) -> None:
+    with server.fresh_database(with_schema=False) as database:
+        for _ in range(2):
+            server.create_schema(database.name)
+        assert database.execute(FAILSTOP_S) == [(len(schema.metadata.sorted_tables),)]
 
 
 def test_a_fresh_database_of_a_killed_server_raises_nothing_at_its_end(

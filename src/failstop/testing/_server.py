@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import psutil
     import psycopg
 
+    from failstop.testing._standby import PostgresStandby
+
 __all__ = ["PostgresDatabase", "PostgresServer", "PostgresServerError", "reserve_port"]
 
 Setting = str | int | float | bool
@@ -37,10 +40,13 @@ _STOP_SIGNALS = {
 }
 FORGETFUL = "fsync, full_page_writes, synchronous_commit"
 """What a server that is not durable allows itself; `failstop doctor` shows it."""
+TEMPLATE = "failstop_template"
+"""The database that those with failstop's own tables are copied from."""
 _PARTS = ("server", "postmaster", "backends")
 _POLL = 0.005
 # A title with a client in it: "postgres: NAME: user database [local] idle", or "… host(port) …".
-_CLIENT = re.compile(r"^postgres: \S+ .*(\[local\]|\(\d+\))")
+# A standby is none, though it has such a title: "postgres: NAME: walsender user [local] streaming".
+_CLIENT = re.compile(r"^postgres: \S+ (?!walsender ).*(\[local\]|\(\d+\))")
 
 
 class PostgresServerError(RuntimeError):
@@ -82,9 +88,11 @@ class PostgresServer:
         self._mark = f"{self.directory.parent.name}/{self.directory.name}/"
         self._postmaster: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
+        self._has_template = False
+        self._template_lock = threading.Lock()
         self._reserved_port = reserve_port()
         self.port: int = self._reserved_port.getsockname()[1]
-        self._workshop.make_cluster(self.bindir, self.data, copied=copied)
+        self._make_cluster(copied=copied)
         speed: dict[str, Setting] = {"fsync": False, "failstop.allow": FORGETFUL}
         self._write_settings(({} if durable else speed) | dict(settings or {}))
 
@@ -305,6 +313,32 @@ class PostgresServer:
             connection.execute("SELECT pg_reload_conf()")
         _wait_until(lambda: self._loaded_after(before), 10.0, "the settings were not loaded")
 
+    # A second server
+
+    def standby(
+        self, *, is_synchronous: bool = False, settings: Mapping[str, Setting] | None = None
+    ) -> PostgresStandby:
+        """Make a server that follows this one, started, and return when it streams.
+
+        It is asynchronous: what was committed here a moment ago may not be there. One that is
+        synchronous has every commit that this server has acknowledged, until it is closed.
+
+        Raises:
+            PostgresServerError: this server does not run, or the standby did not start.
+            TimeoutError: it did not stream in 60 s.
+        """
+        from failstop.testing._standby import PostgresStandby
+
+        if not self.is_running:
+            raise self._error("the server does not run; start() it, then make its standby")
+        standby = PostgresStandby(self, is_synchronous=is_synchronous, settings=settings)
+        try:
+            standby.follow()
+        except BaseException:
+            standby.close()
+            raise
+        return standby
+
     # Databases
 
     def execute(
@@ -321,10 +355,26 @@ class PostgresServer:
                 pass
             return cursor.fetchall() if cursor.description else []
 
-    def create_database(self, name: str | None = None, *, driver: str | None = "psycopg") -> str:
-        """Create an empty database and return its URL; without a name it gets a new one."""
+    def create_schema(self, database: str = "postgres") -> None:
+        """Create failstop's own tables in a database, the server's first one if none is named."""
+        from failstop.schema import schema_sql
+
+        self.execute(schema_sql(), database=database)
+
+    def create_database(
+        self,
+        name: str | None = None,
+        *,
+        driver: str | None = "psycopg",
+        with_schema: bool = True,
+    ) -> str:
+        """Create a database with failstop's own tables or with none, and return its URL.
+
+        Without a name it gets a new one.
+        """
         name = name or f"test_{next(self._names)}"
-        self.execute(f'CREATE DATABASE "{name}" STRATEGY file_copy')  # no WAL for each page
+        template = self._schema_template() if with_schema else "template1"
+        self._copy_database(template, name)
         return self.url(name, driver=driver)
 
     def drop_database(self, name: str) -> None:
@@ -332,16 +382,32 @@ class PostgresServer:
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     @contextlib.contextmanager
-    def fresh_database(self) -> Iterator[PostgresDatabase]:
-        """Give an empty database and drop it at the end, where the server still runs."""
+    def fresh_database(self, *, with_schema: bool = True) -> Iterator[PostgresDatabase]:
+        """Give a database with failstop's own tables or with none, and drop it at the end.
+
+        It is not dropped where the server does not run any more.
+        """
         name = f"test_{next(self._names)}"
-        self.create_database(name)
+        self.create_database(name, with_schema=with_schema)
         try:
             yield PostgresDatabase(self, name)
         finally:
             if self.is_running:
                 self.thaw()
                 self.drop_database(name)
+
+    def _schema_template(self) -> str:
+        """Return the name of a database that holds failstop's tables, made when first asked for."""
+        with self._template_lock:
+            if not self._has_template:
+                self._copy_database("template1", TEMPLATE)
+                self.create_schema(TEMPLATE)
+                self._has_template = True
+        return TEMPLATE
+
+    def _copy_database(self, template: str, name: str) -> None:
+        # file_copy writes no WAL for each page
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
 
     # Its processes
 
@@ -383,6 +449,9 @@ class PostgresServer:
         # a new backend inherits this from the postmaster, which by then has told all the others
         with contextlib.closing(self._connect("postgres")) as connection:
             return bool(_loaded_at(connection) > moment)
+
+    def _make_cluster(self, *, copied: bool) -> None:
+        self._workshop.make_cluster(self.bindir, self.data, copied=copied)
 
     def _write_settings(self, settings: Mapping[str, Setting]) -> None:
         ours: dict[str, Setting] = {

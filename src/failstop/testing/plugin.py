@@ -41,14 +41,15 @@ def postgres_bindir() -> Path | None:
 def postgres_server(
     postgres_settings: Mapping[str, str | int | float | bool], postgres_bindir: Path | None
 ) -> Iterator[PostgresServer]:
-    """Give the session's server; leave it as it was."""
+    """Give the session's server, with failstop's tables; leave it as it was."""
     with PostgresServer(settings=postgres_settings, bindir=postgres_bindir) as server:
+        server.create_schema()
         yield server
 
 
 @pytest.fixture
 def postgres(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
-    """Give an empty database on the session's server; it is dropped after the test."""
+    """Give a database with failstop's tables on the session's server, dropped after the test."""
     with postgres_server.fresh_database() as database:
         yield database
 
@@ -63,8 +64,9 @@ def postgres_url(postgres: PostgresDatabase) -> str:
 def breakable_postgres(
     postgres_settings: Mapping[str, str | int | float | bool], postgres_bindir: Path | None
 ) -> Iterator[PostgresServer]:
-    """Give a server of the test's own, to kill, freeze or fill."""
+    """Give a server of the test's own, to kill, freeze or fill; it has failstop's tables."""
     with PostgresServer(settings=postgres_settings, bindir=postgres_bindir) as server:
+        server.create_schema()
         yield server
 
 
