@@ -211,6 +211,15 @@ def test_a_key_that_is_in_doubt_again_is_one_doubt_the_later(make: Make) -> None
     assert failsafe.in_doubt() == (second,)
 
 
+def test_a_doubt_that_is_reported_twice_keeps_its_answer(make: Make, path: Path) -> None:
+    failsafe = make()
+    reported = doubt()
+    failsafe.report_in_doubt(reported)
+    assert failsafe._keeper.resolve(reported, Outcome.COMMITTED)
+    failsafe.report_in_doubt(reported)
+    assert saved(path) == [("database", "order-1", "COMMITTED")]
+
+
 def test_a_long_key_is_kept_whole(make: Make) -> None:
     failsafe = make()
     failsafe.report_in_doubt(doubt("k" * 10_000))

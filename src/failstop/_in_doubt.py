@@ -49,11 +49,15 @@ class Answered:
 
 
 def keep(connection: sqlite3.Connection, doubt: InDoubt) -> None:
-    """Write an open doubt; where the key is in doubt already, the later one stands for both."""
+    """Write an open doubt; where the key is in doubt already, the later one stands for both.
+
+    The very same doubt is one, and keeps its answer.
+    """
     connection.execute(
         "INSERT INTO in_doubt (database, key, facts) VALUES (?, ?, ?) "
         "ON CONFLICT (database, key) DO UPDATE "
-        "SET facts = excluded.facts, answer = NULL, teller = NULL, until = NULL",
+        "SET facts = excluded.facts, answer = NULL, teller = NULL, until = NULL "
+        "WHERE facts != excluded.facts",
         (doubt.database, doubt.key, _text(doubt)),
     )
 
