@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from failstop import _scope
+from failstop._commits import Commits
 from failstop._keeper import Keeper, Seen
 from failstop._latch import IllegalSignalError, State
 from failstop._observers import Observers, call
@@ -106,6 +107,7 @@ class FailSafe:
         self._notes = Notes(self._keeper, self._refusals)
         self._logged: str | None = None
         self._alert_errors: dict[str, str] = {}
+        self.commits: Commits = Commits(self._keeper.store.path)
         self._doubts = Doubts(
             self._keeper,
             self._dependencies,
@@ -203,6 +205,7 @@ class FailSafe:
         for dependency in tuple(self._dependencies.values()):
             call(dependency.close)
         self.watchdog.close(CLOSE_TIMEOUT)
+        self.commits.close()
         self._keeper.store.close()
         _living.discard(self)  # a fork has nothing to do for it
 
@@ -323,6 +326,12 @@ class FailSafe:
             self._trip(problem)
         self._observers.tell()
 
+    def _adopt_left_behind(self) -> None:
+        """Keep what processes of this host that are gone left in doubt."""
+        for doubts in self.commits.left_behind():
+            for doubt in doubts:
+                self.report_in_doubt(doubt)
+
     def report_durability_reduced(self, *, database: str, key: str) -> None:
         """Alert that a commit of `database` was not confirmed by a standby; trips nothing."""
         self._keeper.report_durability(database, key)
@@ -422,6 +431,7 @@ class FailSafe:
     def _step(self, is_full: bool) -> Round:
         """Make one check round and act on it; called by the monitor's thread."""
         seen, problem = self._sync()
+        self._adopt_left_behind()
         checks = [Check("store", StoreCheck(problem), is_critical=True)]
         if not self._keeper.store.is_durable:
             checks = []
@@ -647,6 +657,7 @@ class FailSafe:
         """Give a forked child locks, threads and connections of its own."""
         self._keeper.after_fork_in_child()
         self.watchdog.after_fork()
+        self.commits.after_fork()
         self._observers.after_fork()
         self._refusals.after_fork()
         self._doubts.after_fork()

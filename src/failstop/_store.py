@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 
 from failstop import _chain, _in_doubt
 from failstop._in_doubt import Answered
@@ -80,6 +81,11 @@ class Store:
         self._spilled.make(service)
         self.outbox = Outbox(self._file, is_journaled=self.is_durable)
         self.spill_box = Outbox(self._spilled, is_journaled=False)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file is; None where all is kept in memory."""
+        return self._file.path
 
     def open(self) -> Stored:
         """Return what was saved last; make the file where there was none when this was made.

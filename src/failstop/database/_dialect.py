@@ -157,20 +157,33 @@ class GuardedDialect(_Driver):
         self, line: Line, transaction: Transaction | None, dbapi_connection: Any, limit: float
     ) -> None:
         """Commit; where no answer came, return if and only if the work is found committed."""
-        try:
+        if transaction is None or transaction.receipt is None or self.name != "postgresql":
             super().do_commit(dbapi_connection)
-        except CommitRefused:
-            raise
-        except BaseException as error:
-            if transaction is None or transaction.receipt is None or self.name != "postgresql":
+            return
+        with self.guard.failsafe.commits.under_way(self.guard.doubt_of(transaction)):
+            try:
+                super().do_commit(dbapi_connection)
+            except CommitRefused:
                 raise
-            assert self.dbapi is not None
-            is_lost = isinstance(error, self.dbapi.Error) and self.is_disconnect(
-                error, dbapi_connection, None
-            )
-            self.guard.settle_commit(line, transaction, error, is_lost=is_lost, limit=limit)
-            line.is_thrown_away = True
-            dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
+            except BaseException as error:  # noqa: BLE001 - raised again where it is not answered
+                self._ask(line, transaction, dbapi_connection, limit, error)
+
+    def _ask(
+        self,
+        line: Line,
+        transaction: Transaction,
+        dbapi_connection: Any,
+        limit: float,
+        error: BaseException,
+    ) -> None:
+        """Return where the work is committed all the same; the connection is of no more use."""
+        assert self.dbapi is not None
+        is_lost = isinstance(error, self.dbapi.Error) and self.is_disconnect(
+            error, dbapi_connection, None
+        )
+        self.guard.settle_commit(line, transaction, error, is_lost=is_lost, limit=limit)
+        line.is_thrown_away = True
+        dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
 
     def _undo_local_commit(self, dbapi_connection: Any, transaction: Transaction | None) -> None:
         """SQLite leaves the transaction open where COMMIT failed; the next user would commit it."""

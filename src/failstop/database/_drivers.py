@@ -28,9 +28,9 @@ __all__ = [
     "backend_of",
     "driver_of",
     "open_transaction",
-    "watch_durability",
     "require_strict",
     "transaction_status",
+    "watch_durability",
 ]
 
 Bound = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]

@@ -273,7 +273,9 @@ class Guard:
             raise_unguarded()
         self.failsafe.require()
         raw = connection.dbapi_connection
-        if connection.driver_connection is None:  # a block whose call was over gave it up, see do_rollback()
+        if (
+            connection.driver_connection is None
+        ):  # a block whose call was over gave it up, see do_rollback()
             raise self.overdue("its connection was given up, check a new one out")
         dialect = self.engine.dialect
         if dialect.name == "postgresql":
@@ -550,16 +552,20 @@ class Guard:
         error.incident_id = failure.incident_id
         return error
 
-    def _ask(self, transaction: Transaction, limit: float, incident_id: str | None) -> Outcome:
-        """Ask for the receipt of `transaction` until `limit`; write down what stays unknown."""
+    def doubt_of(self, transaction: Transaction, incident_id: str | None = None) -> InDoubt:
+        """Return what is in doubt of a transaction with a receipt until its COMMIT is answered."""
         assert transaction.receipt is not None
-        doubt = InDoubt(
+        return InDoubt(
             database=self.name,
             key=transaction.receipt.key,
             since=transaction.since,
             backend_pid=transaction.backend,
             incident_id=incident_id,
         )
+
+    def _ask(self, transaction: Transaction, limit: float, incident_id: str | None) -> Outcome:
+        """Ask for the receipt of `transaction` until `limit`; write down what stays unknown."""
+        doubt = self.doubt_of(transaction, incident_id)
         outcome = self._ask_now(doubt, limit)
         if outcome is Outcome.UNKNOWN:
             self.failsafe.report_in_doubt(doubt)
