@@ -50,6 +50,18 @@ def test_a_refused_setting_is_exit_code_1_with_its_mend(
     assert "set synchronous_commit to on for the role of the service" in said
 
 
+def test_a_service_without_receipts_needs_no_schema_and_is_told_what_it_lacks(
+    database: PostgresDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database.execute("DROP SCHEMA failstop CASCADE")
+    assert main(["doctor", "--url", database.url()]) == 1
+    said = capsys.readouterr().out
+    assert "refused  schema (C5, C6)" in said
+    assert "run failstop schema apply" in said
+    assert main(["doctor", "--url", database.url(), "--no-receipts"]) == 0
+    assert "receipts are off: claims C5 and C6 are void" in capsys.readouterr().out
+
+
 def test_warnings_alone_are_exit_code_0(
     postgres: PostgresDatabase, capsys: pytest.CaptureFixture[str]
 ) -> None:

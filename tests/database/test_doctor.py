@@ -109,6 +109,8 @@ def found(findings: tuple[Finding, ...]) -> list[tuple[str, str, Severity]]:
             replace(SOUND, pooling=Pooling.TRANSACTION, sources={"statement_timeout": "user"}),
             ("pooling", "C12", WARNED),
         ),
+        (replace(SOUND, missing=("failstop.receipt",)), ("schema", "C5, C6", REFUSED)),
+        (replace(SOUND, receipts=False), ("receipts", "C5, C6", WARNED)),
         (replace(SOUND, retriers="tenacity in the creator"), ("retry", "C2", REFUSED)),
         (replace(SOUND, strangers="code of app in connect()"), ("wrapper", "C2", WARNED)),
         (having(FILE, synchronous="0"), ("synchronous", "C5", REFUSED)),
@@ -514,6 +516,7 @@ def test_sqlite_is_judged_too(
             connection.execute(f"PRAGMA {pragma}")
 
     database = Database(engine, failsafe)
+    database.create_schema()
     assert settings_of(database.findings(), REFUSED) == refused
     assert settings_of(database.findings(), WARNED) == set()
 
@@ -598,6 +601,7 @@ def test_a_database_that_was_down_at_the_start_is_judged_when_it_first_answers(
     one_driver: str, clients: Any
 ) -> None:
     with PostgresServer(durable=True, settings={"fsync": False}) as server:
+        server.create_schema()
         url = server.url(driver=one_driver)
         server.stop()
         client = clients(one_driver, url, start=False, recovery=PROMPT)

@@ -20,7 +20,13 @@ from failstop import FailSafe
 from failstop.database import Database
 from failstop.database import _prune as prune
 from failstop.database.schema import create, metadata, missing, schema_sql
-from failstop.errors import ConfigurationError, CriticalDatabaseError
+from failstop.errors import (
+    ConfigurationError,
+    CriticalDatabaseError,
+    Outcome,
+    ReceiptExpiredError,
+)
+from failstop.events import InDoubt
 from failstop.recovery import Recovery
 from failstop.testing import PostgresDatabase, PostgresServer
 
@@ -448,6 +454,49 @@ def test_a_service_s_role_may_not_prune(
     with pytest.raises(ConfigurationError, match="the role that owns failstop's tables"):
         database.prune_receipts(90 * DAY)
     assert database.prune_receipts(90 * DAY, is_rehearsed=True).deleted == 1
+
+
+def test_a_role_with_the_rights_that_the_docs_name_may_prune(
+    postgres: PostgresDatabase, failsafe: FailSafe
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "schema.md").read_text("utf-8")
+    grants = page.rpartition("```sql\n")[2].partition("```")[0]
+    wrote(postgres, "auto", days=100, is_automatic=True)
+    wrote(postgres, "order-1", days=100, is_automatic=False)
+    postgres.execute("CREATE ROLE pruner LOGIN PASSWORD 'p'")
+    try:
+        postgres.execute(grants)
+        arguments = {"user": "pruner", "password": "p"}
+        database = Database(create_engine(postgres.url(), connect_args=arguments), failsafe)
+        for _ in range(2):
+            database.prune_receipts(90 * DAY)
+        assert receipts(postgres) == {"order-1": True}
+    finally:
+        postgres.execute("DROP OWNED BY pruner; DROP ROLE pruner")
+
+
+def test_a_key_that_was_emptied_takes_no_effect_again(
+    database: Database, postgres: PostgresDatabase, failsafe: FailSafe
+) -> None:
+    failsafe.start()
+    database.run_once("order-1", lambda connection: 7)
+    postgres.execute("UPDATE failstop.receipt SET committed_at = now() - interval '100 days'")
+    assert database.prune_receipts(90 * DAY).emptied == 1
+    with pytest.raises(ReceiptExpiredError):
+        database.run_once("order-1", lambda connection: 8)
+
+
+def test_a_doubt_is_answered_before_and_not_contradicted_after_its_receipt_was_pruned(
+    database: Database, postgres: PostgresDatabase
+) -> None:
+    """A transaction that was open for hours is doubted long after its receipt was dated."""
+    wrote(postgres, "auto", days=90.1, is_automatic=True)
+    since = datetime.now(UTC) - timedelta(days=89.9)
+    doubt = InDoubt("database", "auto", since)
+    assert database.resolve(doubt) is Outcome.COMMITTED
+    database.prune_receipts(90 * DAY)
+    assert receipts(postgres) == {}
+    assert database.resolve(doubt) is Outcome.UNKNOWN
 
 
 def test_a_service_starts_and_works_with_the_least_rights(

@@ -75,8 +75,9 @@ sqlite_receipt: Table = Table("failstop_receipt", sqlite_metadata, *_receipt_col
 horizon: Table = Table(
     "horizon",
     metadata,
-    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("pruned_before", DateTime(True), nullable=False),
+    CheckConstraint("id = 1", name="horizon_is_one_row"),
 )
 """One row once receipts were pruned: those under automatic keys that are older are gone."""
 
