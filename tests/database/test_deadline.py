@@ -124,14 +124,25 @@ def test_many_statements_share_one_budget(client: Any) -> None:
 
 
 def test_a_body_that_outlasts_the_deadline_sends_nothing_more(client: Any) -> None:
+    outlast_deadline(client)
+    assert client.query("SELECT count(*) FROM trades") == [(0,)]
+    assert client.trips == []
+
+
+def outlast_deadline(client: Any) -> None:
     def body(connection: Connection) -> None:
         connection.execute(text("INSERT INTO trades VALUES (1, 1)"))
         time.sleep(0.3)
 
     with pytest.raises(TimeoutError):
         client.transaction(body, deadline=0.2)
-    assert client.query("SELECT count(*) FROM trades") == [(0,)]
-    assert client.trips == []
+
+
+def test_closing_waits_for_no_connection_that_was_replaced(client: Any) -> None:
+    """Half of the five seconds of a call, were the line of the old one armed for the new one."""
+    outlast_deadline(client)
+    client.query("SELECT 1")
+    assert took(client.close) < 1.5
 
 
 def test_a_locked_row_is_a_conflict(client: Any, postgres: PostgresDatabase, clients: Any) -> None:
