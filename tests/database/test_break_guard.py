@@ -21,6 +21,7 @@ from failstop import (
     CriticalDatabaseError,
     CriticalError,
     FailSafe,
+    OperationsSuspendedError,
     Outcome,
     with_fail_fast_protection,
 )
@@ -293,6 +294,27 @@ def test_an_answer_that_comes_with_the_cut_is_no_silence(
     assert ids(postgres) == [(1,)]
     assert client.trips == []
     assert client.query("SELECT 1") == [(1,)]
+
+
+def test_a_read_whose_answer_comes_with_a_trip_ends_well(
+    driver: str, postgres: PostgresDatabase, clients: Any
+) -> None:
+    """Nothing can be rolled back on a connection that was cut, and nothing has to be."""
+    client = clients(driver, postgres, recovery=BY_HAND)
+    dialect = client.engine.dialect
+    send = dialect._send
+
+    def send_then_trip(execute: Any, *arguments: Any, **options: Any) -> None:
+        def execute_then_trip(*inner: Any) -> None:
+            execute(*inner)
+            client.failsafe.halt(actor="ann", reason="drill")
+
+        send(execute_then_trip, *arguments, **options)
+
+    dialect._send = send_then_trip
+    assert client.query("SELECT 1") == [(1,)]
+    with pytest.raises(OperationsSuspendedError):
+        client.query("SELECT 1")
 
 
 def test_attempts_count_no_thread_that_could_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

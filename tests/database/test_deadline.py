@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +124,25 @@ def test_many_statements_share_one_budget(client: Any) -> None:
 
 
 def test_a_body_that_outlasts_the_deadline_sends_nothing_more(client: Any) -> None:
+    outlast_deadline(client)
+    assert client.query("SELECT count(*) FROM trades") == [(0,)]
+    assert client.trips == []
+
+
+def outlast_deadline(client: Any) -> None:
     def body(connection: Connection) -> None:
         connection.execute(text("INSERT INTO trades VALUES (1, 1)"))
         time.sleep(0.3)
 
     with pytest.raises(TimeoutError):
         client.transaction(body, deadline=0.2)
-    assert client.query("SELECT count(*) FROM trades") == [(0,)]
-    assert client.trips == []
+
+
+def test_closing_waits_for_no_connection_that_was_replaced(client: Any) -> None:
+    """Half of the five seconds of a call, were the line of the old one armed for the new one."""
+    outlast_deadline(client)
+    client.query("SELECT 1")
+    assert took(client.close) < 1.5
 
 
 def test_a_locked_row_is_a_conflict(client: Any, postgres: PostgresDatabase, clients: Any) -> None:
@@ -373,8 +384,17 @@ def test_a_cut_never_hits_another_descriptor_or_another_caller(
     assert client.trips == []
 
 
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Let nothing be collected: a quiet service may not do so for hours."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def test_no_thread_and_no_descriptor_is_left(
-    driver: str, own_server: PostgresServer, clients: Any
+    driver: str, own_server: PostgresServer, clients: Any, no_collection: None
 ) -> None:
     def once() -> None:
         client = clients(driver, url_of(own_server, driver), deadline=0.5, recovery=QUIET)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
@@ -74,6 +75,7 @@ class Attempts:
         try:
             made = connect()
         except BaseException as error:  # noqa: BLE001 - the caller raises it
+            _let_go(error)
             _settle(future, error)
         else:
             try:
@@ -89,7 +91,7 @@ class Attempts:
     ) -> Any:
         """Return what awaiting `connect` gives; as `make()`, in a task of its own."""
         released: Future[Any] = self._enter()
-        task = asyncio.ensure_future(connect())
+        task = asyncio.ensure_future(_letting_go(connect))
         task.add_done_callback(self._count_down)
         freed = asyncio.wrap_future(released)
         try:
@@ -139,6 +141,22 @@ def _settle(future: Future[Any], error: BaseException) -> None:
         future.set_exception(error)
     except InvalidStateError:
         return
+
+
+async def _letting_go(connect: Callable[[], Awaitable[Any]]) -> Any:
+    try:
+        return await connect()
+    except BaseException as error:
+        _let_go(error)
+        raise
+
+
+def _let_go(error: BaseException) -> None:
+    """Clear the frames of what failed: in them psycopg keeps the socket of what was not made.
+
+    Else it stays open as long as the error lives, and in a cycle that is until a collection.
+    """
+    traceback.clear_frames(error.__traceback__)
 
 
 def _close_late(task: asyncio.Future[Any], close: Close) -> None:

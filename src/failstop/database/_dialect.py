@@ -195,8 +195,9 @@ class GuardedDialect(_Driver):
     def do_rollback(self, dbapi_connection: Any) -> None:
         """Roll back, in every state of the latch.
 
-        Where the call's time is over the connection is thrown away instead: the server rolls back
-        at its end, the caller waits no longer, and a slow ROLLBACK is no sign of an outage.
+        Where the call's time is over, or the connection was cut while an answer came, it is thrown
+        away instead: the server rolls back at its end, the caller waits no longer, and a slow
+        ROLLBACK is no sign of an outage.
         """
         line = line_of(dbapi_connection)
         if line is None:
@@ -204,7 +205,7 @@ class GuardedDialect(_Driver):
             return
         if line.is_foreign:
             return  # the transaction is the parent's, and so is its end
-        if self.guard.is_over(line) and self.name != "sqlite":
+        if line.is_severed or (self.guard.is_over(line) and self.name != "sqlite"):
             line.is_thrown_away = True
             dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
             return

@@ -103,7 +103,7 @@ class GuardedPool(Pool):
         under_way = checkout.get()
         if line is None or line.is_severed or line.generation != self.guard.generation:
             entry.invalidate()
-        elif under_way is not None:
+        elif under_way is not None and entry.dbapi_connection is not None:
             now = time.monotonic()
             line.arm(now + PING_SHARE * (under_way.limit - now))
         return entry
