@@ -106,9 +106,11 @@ def add_refusal(runner: pyperf.Runner) -> None:
 
 
 def add_database(runner: pyperf.Runner, url: str) -> None:
-    failsafe = FailSafe("bench", recovery=QUIET)
+    """Reads and writes, these with a receipt and with a store beside which a COMMIT is noted."""
+    failsafe = FailSafe("bench", recovery=QUIET, store=store_path())
     plain = create_engine(url)
     database = Database(create_engine(url), failsafe)
+    database.create_schema()
     failsafe.start()
     runner.bench_time_func("query plain", repeat(lambda: plain_query(plain)))
     runner.bench_time_func("query failstop", repeat(lambda: database.query(SELECT)))
@@ -136,12 +138,16 @@ def transaction(database: Database) -> None:
 
 def add_trip(runner: pyperf.Runner) -> None:
     """A trip with its alert made durable, beside one that is kept in memory."""
-    folder = tempfile.TemporaryDirectory(prefix="failstop-bench-")  # lasts as long as the process
-    atexit.register(folder.cleanup)
-    for name, store in (("memory", None), ("store", Path(folder.name) / "failstop.db")):
+    for name, store in (("memory", None), ("store", store_path())):
         failsafe = FailSafe("bench", recovery=QUIET, store=store)
         failsafe.start()
         runner.bench_time_func(f"trip {name}", lambda loops, f=failsafe: time_trips(f, loops))
+
+
+def store_path() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="failstop-bench-")  # lasts as long as the process
+    atexit.register(folder.cleanup)
+    return Path(folder.name) / "failstop.db"
 
 
 def time_trips(failsafe: FailSafe, loops: int) -> float:
