@@ -8,13 +8,37 @@ from failstop.web._endpoints import (
     readiness,
     system_status,
 )
+from failstop.web._idempotency import (
+    IDEMPOTENCY_KEY,
+    KEY_ERRORS,
+    REPLAYED,
+    AsyncOnce,
+    KeyRequiredError,
+    Once,
+    fingerprint_of,
+    is_async_database,
+    key_answer,
+    read_key,
+    scoped_key,
+)
 
 __all__ = [
+    "IDEMPOTENCY_KEY",
+    "KEY_ERRORS",
+    "REPLAYED",
     "Answer",
+    "AsyncOnce",
     "Endpoints",
+    "KeyRequiredError",
+    "Once",
     "database_health",
     "failure_answer",
+    "fingerprint_of",
+    "is_async_database",
+    "key_answer",
     "liveness",
+    "read_key",
     "readiness",
+    "scoped_key",
     "system_status",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from failstop._response import FailureResponse
 
-__all__ = ["Answer", "failure_answer", "json_answer"]
+__all__ = ["Answer", "failure_answer", "json_answer", "problem_answer"]
 
 
 class Answer(NamedTuple):
@@ -27,6 +28,12 @@ def json_answer(status: int, body: dict[str, Any]) -> Answer:
     """Return a report, which no cache may keep: it is old as soon as it is sent."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return _answer(status, headers, body)
+
+
+def problem_answer(status: int, body: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+    """Return a problem (RFC 9457), which no cache may keep."""
+    plain = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
+    return _answer(status, {**plain, **headers}, body)
 
 
 def _answer(status: int, headers: dict[str, str], body: dict[str, Any]) -> Answer:
