@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import freed
 import pyperf
 
 from failstop.testing import PostgresServer
@@ -76,3 +77,4 @@ def import_seconds(module: str) -> float:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="failstop-bench-") as folder:
         report(measure(Path(folder) / "results.json", sys.argv[1:]))
+    freed.report()

@@ -45,7 +45,7 @@ class TradeService:
             return _insert(connection, order).to_dict()
 
         try:
-            return self._database.run_once(order.key, work, fingerprint=order.fingerprint)
+            return self._database.run_once(order.key, work)
         except (IdempotencyConflictError, ReceiptExpiredError) as error:
             raise DuplicateOrderError(order.order_id) from error
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -181,8 +182,29 @@ def client(driver: str, postgres: PostgresDatabase, clients: Clients) -> Client:
     return clients(driver, postgres, deadline=5.0)
 
 
+@pytest.fixture(scope="session")
+def server_to_break(
+    postgres_settings: Mapping[str, str | int | float | bool], postgres_bindir: Path | None
+) -> Iterator[PostgresServer]:
+    """A server that each test finds whole: a new one for each would cost a second."""
+    with PostgresServer(settings=postgres_settings, bindir=postgres_bindir) as server:
+        yield server
+
+
 @pytest.fixture
-def own_server(breakable_postgres: PostgresServer) -> PostgresServer:
-    """A server of the test's own, with the table `trades`."""
-    breakable_postgres.execute("CREATE TABLE trades (id integer PRIMARY KEY, price integer)")
-    return breakable_postgres
+def own_server(server_to_break: PostgresServer) -> Iterator[PostgresServer]:
+    """A server of the test's own, to kill, freeze and configure, with the table `trades`."""
+    server_to_break.execute("DROP TABLE IF EXISTS trades")
+    server_to_break.execute("CREATE TABLE trades (id integer PRIMARY KEY, price integer)")
+    yield server_to_break
+    make_whole(server_to_break)
+
+
+def make_whole(server: PostgresServer) -> None:
+    """Undo what a test did to the server, and end what its clients left there."""
+    server.thaw()
+    if not server.is_running:
+        server.start()
+    server.terminate_backends()
+    server.execute("ALTER SYSTEM RESET ALL")
+    server.execute("SELECT pg_reload_conf()")

@@ -164,7 +164,7 @@ def test_a_locked_row_is_a_conflict(client: Any, postgres: PostgresDatabase, cli
 def test_a_server_frozen_in_a_transaction_ends_the_call(
     driver: str, own_server: PostgresServer, clients: Any, phase: str
 ) -> None:
-    client = clients(driver, url_of(own_server, driver), deadline=1.0, recovery=QUIET)
+    client = clients(driver, url_of(own_server, driver), deadline=0.6, recovery=QUIET)
 
     def body(connection: Connection) -> None:
         for index in range(9 if phase == "tenth statement" else 1):
@@ -187,7 +187,7 @@ def test_a_server_frozen_in_a_transaction_ends_the_call(
             assert raised.value.outcome is Outcome.ROLLED_BACK
 
     try:
-        assert took(work) < 1.0 + SLACK
+        assert took(work) < 0.6 + SLACK
     finally:
         own_server.thaw()
     assert client.trips == ["deadline_exceeded"]
@@ -221,7 +221,7 @@ def test_a_server_side_cursor_is_bounded_to_its_last_row(
     driver: str, own_server: PostgresServer, clients: Any
 ) -> None:
     """It ends in time and trips nothing: a slow reader looks the same, so the monitor must tell."""
-    client = clients(driver, url_of(own_server, driver), deadline=1.0, recovery=QUIET)
+    client = clients(driver, url_of(own_server, driver), deadline=0.6, recovery=QUIET)
 
     def body(connection: Connection) -> None:
         result = connection.execution_options(stream_results=True, max_row_buffer=5).execute(
@@ -236,7 +236,7 @@ def test_a_server_side_cursor_is_bounded_to_its_last_row(
             client.transaction(body)
 
     try:
-        assert took(work) < 1.0 + SLACK
+        assert took(work) < 0.6 + SLACK
     finally:
         own_server.thaw()
     assert client.trips == []
@@ -250,16 +250,20 @@ def test_a_server_side_cursor_is_bounded_to_its_last_row(
 def test_a_trip_frees_all_who_are_blocked(
     driver: str, own_server: PostgresServer, clients: Any
 ) -> None:
-    """Some in a statement, some at the checkout; the deadline is far."""
+    """200 in a statement and 20 at the checkout; the deadline is far.
+
+    How many milliseconds the last one takes is measured in `benchmarks/freed.py`.
+    """
+    blocked, waiting = 200, 20
+    own_server.limit_connections(blocked + 20)
     client = clients(
         driver,
         url_of(own_server, driver),
         deadline=60,
-        pool_size=10,
+        pool_size=blocked,
         max_overflow=0,
         recovery=QUIET,
     )
-    number = 60
     errors: list[BaseException] = []
     freed: list[float] = []
 
@@ -267,13 +271,14 @@ def test_a_trip_frees_all_who_are_blocked(
         try:
             client.query("SELECT pg_sleep(60)")
         except BaseException as error:
-            errors.append(error)
             freed.append(time.monotonic())
+            errors.append(error)
 
-    threads = [threading.Thread(target=call, daemon=True) for _ in range(number)]
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(blocked + waiting)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: _sleepers(own_server) == 10)
+    wait_until(lambda: _sleepers(own_server) == blocked)
+    wait_until(lambda: len(client.engine.pool._pool._places) == waiting)
     own_server.freeze("backends")
     try:
         tripped = time.monotonic()
@@ -282,12 +287,13 @@ def test_a_trip_frees_all_who_are_blocked(
             thread.join(10)
     finally:
         own_server.thaw()
-    assert len(freed) == number
+        own_server.limit_connections(None)
+    assert len(freed) == len(threads)
     assert max(freed) - tripped < 1.0 + SLACK
     assert {type(error) for error in errors} == {OperationsSuspendedError}
     outcomes = [error.outcome for error in errors if isinstance(error, CriticalError)]
-    assert outcomes.count(Outcome.ROLLED_BACK) == 10
-    assert outcomes.count(Outcome.NOT_STARTED) == number - 10
+    assert outcomes.count(Outcome.ROLLED_BACK) == blocked
+    assert outcomes.count(Outcome.NOT_STARTED) == waiting
 
 
 def _sleepers(server: PostgresServer) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
+from tests.database.conftest import Client, Clients
+from tests.waiting import wait_until
 
 from failstop import with_fail_fast_protection
 from failstop.errors import CommitOutcomeUnknownError, CriticalError, Outcome
 from failstop.events import DurabilityReduced
 from failstop.recovery import Recovery
 from failstop.testing import FaultProxy, PostgresServer
-from tests.database.conftest import Client, Clients
-from tests.waiting import wait_until
 
 QUIET = Recovery(probe_interval=3600)
 

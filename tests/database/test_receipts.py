@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
+from tests.database.conftest import Client, Clients
 
 from failstop.errors import (
     ConfigurationError,
@@ -20,7 +21,6 @@ from failstop.errors import (
 )
 from failstop.recovery import Recovery
 from failstop.testing import FaultProxy, PostgresDatabase, PostgresServer
-from tests.database.conftest import Client, Clients
 
 QUIET = Recovery(probe_interval=3600)
 RECEIPTS = "SELECT key, fingerprint, result, service, is_automatic FROM failstop.receipt"

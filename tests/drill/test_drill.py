@@ -12,24 +12,55 @@ from rich.console import Console
 
 from failstop.cli import main
 from failstop.cli._drill import show
-from failstop.drill import DrillReport, Moment, Reconciliation, run_drill
+from failstop.drill import ActReport, DrillReport, Moment, Reconciliation, run_drill
+from failstop.drill._report import Answers
+
+MOMENTS: list[Moment] = []
 
 
-def test_a_killed_server_costs_no_order_and_wakes_one_human() -> None:
-    moments: list[Moment] = []
-    report = run_drill(moments.append, ["kill"])
+@pytest.fixture(scope="module")
+def report() -> DrillReport:
+    """Several acts of one drill, since each drill has to start a server and an API."""
+    return run_drill(MOMENTS.append, ["kill", "freeze", "refuse", "half-open", "lost-reply"])
+
+
+def act_of(report: DrillReport, name: str) -> ActReport:
+    [found] = [act for act in report.acts if act.name == name]
+    return found
+
+
+def test_a_killed_server_costs_no_order_and_wakes_one_human(report: DrillReport) -> None:
     assert report.broken == []
-    [act] = report.acts
+    act = act_of(report, "kill")
     assert (act.pages, act.is_resolved) == (1, True)
     assert act.answers.total > 0
     assert report.books.accepted <= report.books.rows
     assert report.books.rows <= report.books.accepted + report.books.unknown
-    assert [moment.text for moment in moments if moment.text.startswith("tripped: ")]
+    assert [moment.text for moment in MOMENTS if moment.text.startswith("tripped: ")]
+
+
+def test_an_order_whose_commit_was_never_answered_is_in_doubt(report: DrillReport) -> None:
+    act = act_of(report, "lost-reply")
+    assert act.broken == []
+    assert act.error_code == "TRANSACTION_FAILED"
+    assert act.answers.outcomes["UNKNOWN"] >= 1
+    assert report.books.unknown >= act.answers.outcomes["UNKNOWN"]
+
+
+def test_a_network_that_fails_is_an_outage(report: DrillReport) -> None:
+    assert act_of(report, "refuse").broken == []
+    assert act_of(report, "half-open").broken == []
+    assert act_of(report, "half-open").trip_after > 1.0  # type: ignore[operator]  # by silence
+
+
+def test_a_lost_reply_that_nobody_was_told_of_is_a_broken_promise() -> None:
+    act = ActReport("lost-reply", "", tells="UNKNOWN", answers=Answers(1, {"ROLLED_BACK": 1}))
+    assert "no answer told the outcome UNKNOWN" in act.broken
 
 
 def test_a_service_with_fallbacks_breaks_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    report = run_drill(lambda _: None, ["kill"], api="unprotected_api", limit=3.0)
+    report = run_drill(lambda _: None, ["kill"], api="unprotected_api", limit=2.0)
     assert report.books.lost
     assert "kill: the service did not trip" in report.broken
     assert "kill: 0 pages were sent, not one" in report.broken
@@ -46,7 +77,7 @@ def test_the_command_gives_its_report_as_json_and_its_verdict_as_exit_code(
 
 
 def test_the_command_shows_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["drill", "--act", "read-only", "--act", "freeze"]) == 0
+    assert main(["drill", "--act", "read-only", "--act", "black-hole"]) == 0
     said = capsys.readouterr().out
     for words in ("the server turns read-only", "tripped: DB_UNAVAILABLE", "recovered: "):
         assert words in said

@@ -71,16 +71,27 @@ def test_books_without_an_accepted_order_prove_nothing() -> None:
     assert reconcile([], []).broken == ["no order was accepted"]
 
 
-FAILURE = {"status": 503, "details": {"outcome": "UNKNOWN", "errorCode": "DB_UNAVAILABLE"}}
+def failure(outcome: str, is_safe: bool) -> dict[str, object]:
+    details = {"outcome": outcome, "safeToRetry": is_safe, "errorCode": "DB_UNAVAILABLE"}
+    return {"status": 503, "details": details}
+
+
+FAILURE = failure("UNKNOWN", False)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "fault"),
     [
         (503, FAILURE, None),
+        (503, failure("NOT_STARTED", True), None),
+        (503, failure("UNKNOWN", True), "a 503 said UNKNOWN and safeToRetry True"),
+        (503, failure("COMMITTED", True), "a 503 said COMMITTED and safeToRetry True"),
+        (503, failure("ROLLED_BACK", False), "a 503 said ROLLED_BACK and safeToRetry False"),
         (None, None, "a request was not answered"),
         (200, {"orders": []}, "a request was answered 200"),
         (500, FAILURE, "a request was answered 500"),
+        (500, None, "a request was answered 500"),
+        (503, None, "a 503 had not the body of a failure response"),
         (503, {**FAILURE, "orders": []}, "a 503 held data"),
         (503, {"status": 503, "details": {}}, "a 503 had not the body of a failure response"),
         (503, {"status": 503}, "a 503 had not the body of a failure response"),

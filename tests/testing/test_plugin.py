@@ -16,11 +16,21 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     )
 
 
-def test_the_server_is_one_for_the_session_and_the_database_one_for_the_test(
+def test_servers_are_set_by_a_conftest_shared_or_new_and_databases_new_for_each_test(
     pytester: pytest.Pytester,
 ) -> None:
-    pytester.makepyfile(
+    """One run for all three: each would make a cluster of its own first."""
+    pytester.makeconftest(
         """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def postgres_settings():
+            return {"max_connections": 13}
+        """
+    )
+    pytester.makepyfile(
+        test_shared="""
         import psycopg, pytest
         seen = set()
 
@@ -35,16 +45,8 @@ def test_the_server_is_one_for_the_session_and_the_database_one_for_the_test(
             assert len({pid for pid, _ in seen}) == 1 and len(seen) == 2
             ask = "SELECT count(*) FROM pg_database WHERE datname ~ 'test'"
             assert postgres_server.execute(ask) == [(0,)]
-        """
-    )
-    run(pytester).assert_outcomes(passed=3)
-
-
-def test_a_breakable_server_is_another_one_and_new_for_each_test(
-    pytester: pytest.Pytester,
-) -> None:
-    pytester.makepyfile(
-        """
+        """,
+        test_breakable="""
         import pytest
 
         @pytest.mark.parametrize("turn", [1, 2])
@@ -53,40 +55,19 @@ def test_a_breakable_server_is_another_one_and_new_for_each_test(
             breakable_postgres.execute("CREATE TABLE mine ()")
             breakable_postgres.kill()
             assert postgres.execute("SELECT 1") == [(1,)]
-        """
-    )
-    run(pytester).assert_outcomes(passed=2)
-
-
-def test_every_database_has_failstop_s_tables(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        def test_tables(postgres, postgres_server, breakable_postgres):
-            for place in postgres, postgres_server, breakable_postgres:
-                assert place.execute("SELECT count(*) FROM failstop.receipt") == [(0,)]
-        """
-    )
-    run(pytester).assert_outcomes(passed=1)
-
-
-def test_a_conftest_chooses_the_settings(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(
-        """
-        import pytest
-
-        @pytest.fixture(scope="session")
-        def postgres_settings():
-            return {"max_connections": 13}
-        """
-    )
-    pytester.makepyfile(
-        """
+        """,
+        test_settings="""
         def test_settings(postgres_server, breakable_postgres):
             for server in postgres_server, breakable_postgres:
                 assert server.execute("SHOW max_connections") == [("13",)]
-        """
+        """,
+        test_tables="""
+        def test_tables(postgres, postgres_server, breakable_postgres):
+            for place in postgres, postgres_server, breakable_postgres:
+                assert place.execute("SELECT count(*) FROM failstop.receipt") == [(0,)]
+        """,
     )
-    run(pytester).assert_outcomes(passed=1)
+    run(pytester).assert_outcomes(passed=7)
 
 
 def test_a_run_that_uses_no_fixture_starts_nothing(pytester: pytest.Pytester) -> None:

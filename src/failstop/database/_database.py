@@ -120,6 +120,7 @@ class GuardedDatabase:
 
     def close(self) -> None:
         """Close the monitor's own connections; the engine is its owner's to dispose of."""
+        self._guard.refuse_waiting()
         self._guard.probe_engine.dispose()
 
     def health(self) -> DatabaseHealth:

@@ -33,6 +33,7 @@ from sqlalchemy.pool.base import ResetStyle
 
 from failstop._failsafe import FailSafe
 from failstop._latch import State
+from failstop._observers import call
 from failstop._scope import current_scope
 from failstop._scope import mark as mark_scope
 from failstop.database._attempt import Attempts
@@ -54,6 +55,7 @@ from failstop.database._facts import Target, target_of
 from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
 from failstop.database._question import WAITED, put_question
+from failstop.database._queue import FairQueue
 from failstop.database._receipts import (
     NONE,
     READ,
@@ -155,6 +157,7 @@ class Guard:
         creator = engine.pool._creator  # noqa: SLF001 - SQLAlchemy has no public word for it
         self._tells_sessions = creator.__module__ == "sqlalchemy.engine.create"
         self.probe_engine = Engine(engine.pool.recreate(), engine.dialect, engine.url)
+        self._begin_anew()
         guard_pool(engine.pool, self, is_probe=False)
         guard_pool(self.probe_engine.pool, self, is_probe=True)
         self._question_engine = Engine(_without_pool(engine.pool), engine.dialect, engine.url)
@@ -163,13 +166,13 @@ class Guard:
         event.listen(engine, "handle_error", self._on_error)
         for pool in (engine.pool, self.probe_engine.pool):
             event.listen(pool, "checkin", self._on_checkin, insert=True)
-        self._begin_anew()
         _living.add(self)
 
     def _begin_anew(self) -> None:
         self._attempts = Attempts(self.name)
         self._lines_lock = threading.Lock()
         self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
+        self._queues: weakref.WeakSet[FairQueue] = weakref.WeakSet()
 
     # Time
 
@@ -419,11 +422,12 @@ class Guard:
 
     def _suspend(self, outcome: Outcome, cause: BaseException | None = None) -> NoReturn:
         """Raise for work that a trip ended."""
-        error = self._suspended(outcome)
+        error = self.suspended(outcome)
         mark_scope(error)
         raise error from cause
 
-    def _suspended(self, outcome: Outcome) -> OperationsSuspendedError:
+    def suspended(self, outcome: Outcome) -> OperationsSuspendedError:
+        """Return the error for work that a trip ended."""
         became = {
             Outcome.NOT_STARTED: "nothing was done",
             Outcome.ROLLED_BACK: "the work is rolled back",
@@ -701,11 +705,27 @@ class Guard:
         with self._lines_lock:
             lines = tuple(self._lines)
         for line in lines:
-            line.abort()
-        self._attempts.release(lambda: self._suspended(Outcome.NOT_STARTED))
+            call(line.abort)
+        self.refuse_waiting()
+        self._attempts.release(lambda: self.suspended(Outcome.NOT_STARTED))
+
+    def add_queue(self, queue: FairQueue, *, is_probe: bool) -> None:
+        """Have a trip free whoever waits in `queue`, unless it is the monitor's."""
+        if not is_probe:
+            with self._lines_lock:
+                self._queues.add(queue)
+
+    def refuse_waiting(self) -> None:
+        """Free whoever waits for the pool, to be refused."""
+        with self._lines_lock:
+            queues = tuple(self._queues)
+        for queue in queues:
+            queue.release()
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone."""
+        for queue in tuple(self._queues):
+            queue.after_fork()
         self._begin_anew()
         self.engine.dispose(close=False)
         self.probe_engine.dispose(close=False)

@@ -58,6 +58,7 @@ class Line(Timer):
         "__weakref__",
         "_end",
         "_ending",
+        "_is_leaving",
         "_lock",
         "_owner",
         "cut",
@@ -95,6 +96,7 @@ class Line(Timer):
         self.transaction: Transaction | None = None
         self.opening = NONE
         self._ending = Cut.DEADLINE
+        self._is_leaving = False
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._end: _SocketEnd | _InterruptEnd | None = _ENDS[driver](driver_connection)
@@ -114,6 +116,8 @@ class Line(Timer):
             due = self.due
             if due is not None and due <= now:
                 self._sever(self._ending)
+                if self._is_leaving:
+                    self._close()
 
     def abort(self) -> None:
         """End what is under way because of a trip; a COMMIT is given a moment for its answer."""
@@ -135,10 +139,12 @@ class Line(Timer):
         self.transaction = transaction
 
     def hand_over(self) -> bool:
-        """Disarm for whoever has asked for the connection; False where it was cut at the last."""
-        with self._lock:
-            self.due = None
-            return not self.is_severed
+        """Disarm for whoever has asked for the connection; False where it was cut at the last.
+
+        A ping's answer that came with the cut is no silence, as in `answered()`.
+        """
+        self.answered(None)
+        return not self.is_severed
 
     def answered(self, before: float | None) -> None:
         """Put back what was due before; an answer that came with the cut is no silence."""
@@ -169,9 +175,10 @@ class Line(Timer):
             end = self._end
             if isinstance(end, _SocketEnd) and end.waits_at_close and not is_broken:
                 self._ending = Cut.DEADLINE
+                self._is_leaving = True
                 self.arm(time.monotonic() + GRACE)
                 return
-            if end is not None and is_broken and not self.is_foreign:
+            if end is not None and is_broken and not self.is_severed and not self.is_foreign:
                 end.cut()
             self.due = None
             self._close()

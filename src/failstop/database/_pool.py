@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
 
 from failstop.database._deadline import current_limit
 from failstop.database._line import Line
+from failstop.database._queue import Empty, FairQueue, Released
 from failstop.diagnosis import Phase
+from failstop.errors import Outcome
 
 if TYPE_CHECKING:
     from failstop.database._guard import Guard
@@ -26,14 +28,6 @@ __all__ = ["LINE", "GuardedPool", "guard_pool", "line_of"]
 
 LINE = "failstop"
 """The key of a connection's line in its pool entry's `info`."""
-
-SLICE = 0.25
-"""Seconds after which whoever waits for a connection of an exhausted pool looks at the latch.
-
-A trip cuts whoever holds one, so the waiting are freed sooner; this is for holders who do nothing.
-Each look costs the place in the queue.
-"""
-
 
 PING_SHARE = 0.5
 """The share of a call's time that the ping of an idle connection may take before it is replaced."""
@@ -61,7 +55,6 @@ class GuardedPool(Pool):
 
     guard: Guard
     is_probe: bool
-    patience: float
 
     def connect(self) -> PoolProxiedConnection:
         """Hand out a connection, pinged and armed for no one else.
@@ -98,7 +91,7 @@ class GuardedPool(Pool):
             connection.invalidate()
 
     def _do_get(self) -> ConnectionPoolEntry:
-        entry = self._wait_for_entry()
+        entry = self._free_entry()
         line: Line | None = entry.info.get(LINE)
         under_way = checkout.get()
         if line is None or line.is_severed or line.generation != self.guard.generation:
@@ -108,34 +101,87 @@ class GuardedPool(Pool):
             line.arm(now + PING_SHARE * (under_way.limit - now))
         return entry
 
-    def _wait_for_entry(self) -> ConnectionPoolEntry:
-        """Wait in slices: a trip frees whoever waits, though no connection comes back."""
-        under_way = checkout.get()
-        end = time.monotonic() + self.patience
-        if under_way is not None:
-            end = min(end, under_way.limit)
-        while True:
-            try:
-                return super()._do_get()
-            except PoolTimeoutError:
-                if not self.is_probe:
-                    self.guard.failsafe.require()
-                if time.monotonic() >= end:
-                    raise
+    def _free_entry(self) -> ConnectionPoolEntry:
+        return super()._do_get()
 
     def _should_wrap_creator(self, creator: Any) -> Callable[[ConnectionPoolEntry], Any]:
         create = super()._should_wrap_creator(creator)
         return lambda entry: self.guard.connect(create, entry)
 
 
+class QueuedPool(GuardedPool, QueuePool):
+    """What a guarded engine's pool adds to its own class where callers may have to wait."""
+
+    _pool: FairQueue
+
+    def recreate(self) -> QueuePool:
+        """Return a new pool of this one's kind and guard."""
+        pool = super().recreate()
+        assert isinstance(pool, QueuedPool)
+        pool.queue_fairly()
+        return pool
+
+    def queue_fairly(self) -> None:
+        """Put a fair queue in the place of SQLAlchemy's own."""
+        self._pool = FairQueue(self)
+        self.guard.add_queue(self._pool, is_probe=self.is_probe)
+
+    def dispose(self) -> None:
+        """Close the idle connections, and let whoever waits make one of their own."""
+        super().dispose()
+        self._pool.serve()
+
+    def _free_entry(self) -> ConnectionPoolEntry:
+        """Wait for an entry, or the room for one, in turn and in time."""
+        try:
+            entry = self._pool.take(self._patience(), self._require)
+        except Empty:
+            raise self._exhausted() from None
+        except Released:
+            self._require()  # refused also where it was closed
+            raise self.guard.suspended(Outcome.NOT_STARTED) from None
+        return self._new_entry() if entry is None else entry
+
+    def _patience(self) -> float:
+        """Return the seconds that a caller may wait: the pool's own, within the call's."""
+        under_way = checkout.get()
+        left = under_way.limit - time.monotonic() if under_way else self.guard.deadline
+        patience: Any = self._timeout  # None waits for ever, though SQLAlchemy's types say float
+        return left if patience is None else min(left, patience)
+
+    def _require(self) -> None:
+        if not self.is_probe:
+            self.guard.failsafe.require()
+
+    def _exhausted(self) -> PoolTimeoutError:
+        size, overflow = self.size(), self._max_overflow
+        return PoolTimeoutError(
+            f"all connections of the pool (size {size}, overflow {overflow}) stayed in use; "
+            "none came free in time",
+            code="3o7r",
+        )
+
+    def _new_entry(self) -> ConnectionPoolEntry:
+        """Make an entry in the room that was given, and give the room back where that fails."""
+        try:
+            return self._create_connection()
+        except BaseException:
+            self._dec_overflow()
+            raise
+
+    def _dec_overflow(self) -> Literal[True]:
+        self._pool.vacate()
+        return True
+
+
 def guard_pool(pool: Pool, guard: Guard, *, is_probe: bool) -> None:
     """Make `pool` a guarded one of its own kind; `Pool.recreate()` keeps the class."""
     kind = type(pool)
-    patience = getattr(pool, "_timeout", 0.0)
-    facts = {"guard": guard, "is_probe": is_probe, "patience": patience}
-    pool.__class__ = type(f"Guarded{kind.__name__}", (GuardedPool, kind), facts)
-    if hasattr(pool, "_timeout"):
-        pool._timeout = SLICE  # noqa: SLF001 - see _wait_for_entry
+    ours = QueuedPool if isinstance(pool, QueuePool) else GuardedPool
+    facts = {"guard": guard, "is_probe": is_probe}
+    pool.__class__ = type(f"Guarded{kind.__name__}", (ours, kind), facts)
+    if isinstance(pool, QueuedPool):
+        pool.queue_fairly()
     pool._creator = pool._creator_arg  # noqa: SLF001 - wraps it anew
     event.listen(pool, "checkin", _on_checkin)
     event.listen(pool, "invalidate", _on_invalidate)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from sqlalchemy.engine import URL, make_url
 
-from failstop.testing import PostgresServer
+from failstop.testing import FaultProxy, PostgresServer, Strike
 
 __all__ = ["ACTS", "Act", "Stage"]
 
@@ -19,18 +19,23 @@ DATABASE = "trading"
 CONNECTION_LIMIT = 60
 PAUSE = 0.01
 """Seconds between two rounds of ending backends."""
+PATIENCE = 10.0
+"""Seconds to wait for a moment of the conversation."""
 
 
 class Stage:
-    """The server, with a database and an ordinary role for the API.
+    """The server, with a database and an ordinary role for the API, and the network to it.
 
-    A role that is no superuser can be shut out while the administrator still gets in.
+    A role that is no superuser can be shut out while the administrator still gets in; the API
+    connects by way of the proxy, the drill itself goes straight to the server.
     """
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, proxy: FaultProxy) -> None:
         self.server = server
-        self.url: URL = make_url(server.url(DATABASE)).set(username=ROLE, password=ROLE)
-        self._libpq = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self.proxy = proxy
+        url: URL = make_url(server.url(DATABASE)).set(username=ROLE, password=ROLE)
+        self.url: str = proxy.url(url.render_as_string(hide_password=False))
+        self._libpq = url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def prepare(self) -> None:
         """Make the role and its database."""
@@ -39,7 +44,7 @@ class Stage:
         self.limit_connections(CONNECTION_LIMIT)
 
     def connect(self) -> psycopg.Connection:
-        """Connect as the API does.
+        """Connect in the role of the API, past the proxy.
 
         Raises:
             psycopg.OperationalError: no connection is given.
@@ -125,11 +130,75 @@ def full(stage: Stage) -> Iterator[None]:
         stage.limit_connections(CONNECTION_LIMIT)
 
 
+@contextmanager
+def refused(stage: Stage) -> Iterator[None]:
+    """Reset every connection and refuse new ones; let them through again."""
+    stage.proxy.refuse()
+    stage.proxy.reset()
+    try:
+        yield
+    finally:
+        stage.proxy.heal()
+
+
+@contextmanager
+def swallowed(stage: Stage) -> Iterator[None]:
+    """Let nothing pass and tell nobody; then what was sent arrives, as in TCP."""
+    stage.proxy.black_hole()
+    try:
+        yield
+    finally:
+        stage.proxy.heal()
+
+
+@contextmanager
+def half_open(stage: Stage) -> Iterator[None]:
+    """End the server's side of every connection while an order is under way; tell nobody.
+
+    Idle ones would not do: their ping is not answered, they are replaced, and nobody notices.
+    """
+    _await(stage.proxy.after("INSERT INTO orders", everywhere=True).half_open())
+    try:
+        yield
+    finally:
+        stage.proxy.heal()
+
+
+@contextmanager
+def reply_lost(stage: Stage) -> Iterator[None]:
+    """Reset the connection of one order when the server has got its COMMIT.
+
+    The monitor commits as well: its next write is kept until an order's COMMIT was struck.
+    """
+    is_kept, may_go_on = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        is_kept.set()
+        may_go_on.wait(PATIENCE)
+
+    stage.proxy.after("INSERT INTO failstop.witness").call(keep)
+    try:
+        is_kept.wait(PATIENCE)
+        _await(stage.proxy.after("COMMIT", forwarded=True).reset())
+        may_go_on.set()
+        yield
+    finally:
+        may_go_on.set()
+        stage.proxy.heal()
+
+
+def _await(strike: Strike) -> None:
+    """Wait for a moment; where it does not come, the act shows that nothing tripped."""
+    with suppress(TimeoutError):
+        strike.wait(PATIENCE)
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """One fault, which `lasts` so many seconds after the trip.
 
-    `clients` more than usual send meanwhile, and `then` strikes when it has tripped.
+    `clients` more than usual send meanwhile, and `then` strikes when it has tripped. Where `tells`
+    is an outcome, the API must answer at least one order with it.
     """
 
     name: str
@@ -137,7 +206,8 @@ class Act:
     fault: Callable[[Stage], AbstractContextManager[None]]
     clients: int = 0
     then: Callable[[Stage], None] | None = None
-    lasts: float = 1.0
+    lasts: float = 0.5
+    tells: str | None = None
 
 
 ACTS = (
@@ -147,4 +217,8 @@ ACTS = (
     Act("terminate", "the backends of the API are terminated", terminated, lasts=0.0),
     # the probe keeps the connection it has, so that one is cut as well
     Act("connections", "every connection is taken", full, clients=16, then=Stage.terminate),
+    Act("refuse", "the network resets every connection and refuses new ones", refused),
+    Act("black-hole", "the network lets nothing pass and tells nobody", swallowed),
+    Act("half-open", "the server's side of every connection is gone", half_open, lasts=0.0),
+    Act("lost-reply", "the reply to one COMMIT is lost", reply_lost, lasts=0.0, tells="UNKNOWN"),
 )

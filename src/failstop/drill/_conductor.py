@@ -19,7 +19,7 @@ from failstop.drill._ledger import reconcile
 from failstop.drill._report import ActReport, Answers, DrillReport, Moment
 from failstop.drill._traffic import CLIENTS, Traffic, fault_of
 from failstop.errors import ConfigurationError
-from failstop.testing import PostgresServer
+from failstop.testing import FaultProxy, PostgresServer
 
 __all__ = ["ACT_NAMES", "Tell", "run_drill"]
 
@@ -30,7 +30,7 @@ LIMIT = 20.0
 START = 60.0
 """Seconds within which it must serve."""
 ACT_NAMES = [act.name for act in ACTS]
-WARM = 80
+WARM = 40
 """Orders that are accepted before each act and after the last one."""
 
 
@@ -50,8 +50,8 @@ def run_drill(
         RuntimeError: the API did not start, so nothing can be shown.
     """
     chosen = [_act(name) for name in acts] or ACTS
-    with PostgresServer() as server:
-        stage = Stage(server)
+    with PostgresServer() as server, FaultProxy(server) as proxy:
+        stage = Stage(server, proxy)
         stage.prepare()
         return asyncio.run(_Conductor(stage, tell, api, limit).run(chosen))
 
@@ -144,8 +144,7 @@ class _Conductor:
         self._version: str = stage.server.execute("SHOW server_version")[0][0]
 
     async def run(self, acts: Sequence[Act]) -> DrillReport:
-        url = self._stage.url.render_as_string(hide_password=False)
-        async with _Api.start(self._api, url, self._limit) as api:
+        async with _Api.start(self._api, self._stage.url, self._limit) as api:
             heard = await api.wait_for("listening", 0.0, within=START)
             if heard is None:
                 raise RuntimeError("the API of the drill did not start")
@@ -176,7 +175,7 @@ class _Conductor:
         self._say(None, f"{WARM} orders accepted" if is_warm else "no orders are accepted")
 
     async def _run_act(self, act: Act, api: _Api, traffic: Traffic) -> ActReport:
-        report = ActReport(act.name, act.title)
+        report = ActReport(act.name, act.title, tells=act.tells)
         async with contextlib.AsyncExitStack() as clients:
             fault = ExitStack()
             struck = time.time()

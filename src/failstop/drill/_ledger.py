@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from failstop.drill._report import Reconciliation
-from failstop.drill._traffic import Order
+from failstop.drill._traffic import NO_EFFECT, Order
 
 __all__ = ["reconcile"]
 
-NO_EFFECT = ("NOT_STARTED", "ROLLED_BACK")
 Row = tuple[str, int]
 """An order's id and its quantity, as the table holds them."""
 

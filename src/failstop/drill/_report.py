@@ -40,10 +40,14 @@ class Answers:
 
 @dataclass(slots=True)
 class ActReport:
-    """One fault; times in seconds: to the trip from the strike, to recovery from the mend."""
+    """One fault; times in seconds: to the trip from the strike, to recovery from the mend.
+
+    `tells` is the outcome that at least one answer must have told, None where none must.
+    """
 
     name: str
     title: str
+    tells: str | None = None
     trip_after: float | None = None
     error_code: str | None = None
     cause: str | None = None
@@ -61,6 +65,8 @@ class ActReport:
             found.append("the service did not trip")
         elif self.answers.total == 0:
             found.append("nothing was answered while the service was down")
+        if self.tells is not None and self.tells not in self.answers.outcomes:
+            found.append(f"no answer told the outcome {self.tells}")
         if self.pages != 1:
             found.append(f"{self.pages} pages were sent, not one")
         if self.recovered_after is None:

@@ -12,13 +12,18 @@ from typing import Any
 
 import httpx
 
-__all__ = ["CLIENTS", "Answer", "Order", "Traffic", "fault_of"]
+__all__ = ["CLIENTS", "NO_EFFECT", "Answer", "Order", "Traffic", "fault_of"]
 
 CLIENTS = 4
 PAUSE = 0.02
 PATIENCE = 30.0
 """Seconds after which an answer counts as missing."""
+IDLE = 1.0
+"""Seconds after which an idle connection is closed, before the server (5 s) does: a request on its
+way to a server that closes gets no answer, and nobody is at fault."""
 READ_EVERY = 5
+NO_EFFECT = ("NOT_STARTED", "ROLLED_BACK")
+"""The outcomes after which an order may be sent again."""
 
 
 @dataclass(slots=True)
@@ -60,7 +65,7 @@ class Traffic:
     """
 
     def __init__(self, url: str) -> None:
-        limits = httpx.Limits(max_connections=None)
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE)
         self._http = httpx.AsyncClient(
             base_url=url, timeout=PATIENCE, limits=limits, trust_env=False
         )
@@ -120,14 +125,23 @@ class Traffic:
         began = time.time()
         try:
             got = await self._http.request(method, "/orders", json=content)
-            status, body = got.status_code, got.json()
-        except (httpx.HTTPError, ValueError):
+        except httpx.HTTPError:
             status, body = None, None
+        else:
+            status, body = got.status_code, _content(got)
         answer = Answer(order is None, began, time.time(), status, body)
         self.answers.append(answer)
         if order is not None:
             order.answers.append(answer)
         return answer
+
+
+def _content(response: httpx.Response) -> Any:
+    """Return what the JSON of an answer means, None where it is none."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
 
 
 def fault_of(answer: Answer) -> str | None:
@@ -136,8 +150,11 @@ def fault_of(answer: Answer) -> str | None:
         return "a request was not answered"
     if answer.status != 503:
         return f"a request was answered {answer.status}"
-    if "orders" in answer.body or "order_id" in answer.body:
+    body, details = answer.body if isinstance(answer.body, dict) else {}, answer.details
+    if "orders" in body or "order_id" in body:
         return "a 503 held data"
-    if answer.body.get("status") != 503 or not {"outcome", "errorCode"} <= answer.details.keys():
+    if body.get("status") != 503 or not {"outcome", "errorCode", "safeToRetry"} <= details.keys():
         return "a 503 had not the body of a failure response"
+    if details["safeToRetry"] is not (details["outcome"] in NO_EFFECT):
+        return f"a 503 said {details['outcome']} and safeToRetry {details['safeToRetry']}"
     return None
