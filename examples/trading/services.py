@@ -45,7 +45,7 @@ class TradeService:
             return _insert(connection, order).to_dict()
 
         try:
-            return self._database.run_once(order.key, work)
+            return self._database.run_once(order.key + str(__import__("time").time()), work)
         except (IdempotencyConflictError, ReceiptExpiredError) as error:
             raise DuplicateOrderError(order.order_id) from error
 

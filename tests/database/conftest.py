@@ -97,9 +97,14 @@ class Client:
             return result
 
         async def work(connection: AsyncConnection) -> T:
-            return await connection.run_sync(body)
+            done: T = await connection.run_sync(body)
+            return done
 
-        return self.run(lambda: self.database.run_once(key, work, **settings))
+        async def run() -> T:
+            done: T = await self.database.run_once(key, work, **settings)
+            return done
+
+        return self.run(run)
 
     def begin(self, body: Callable[[Connection], T], **options: Any) -> T:
         """Use the plain engine, as code does that has never heard of failstop."""

@@ -535,7 +535,7 @@ class Guard:
         self, diagnosis: Diagnosis, transaction: Transaction, *, is_cut: bool
     ) -> CriticalError:
         if is_cut:
-            return self._suspended(Outcome.UNKNOWN)
+            return self.suspended(Outcome.UNKNOWN)
         key = transaction.receipt.key if transaction.receipt else None
         return to_error(diagnosis, outcome=Outcome.UNKNOWN, name=self.name, key=key)
 
@@ -551,7 +551,7 @@ class Guard:
         if failure.outcome is Outcome.UNKNOWN:
             return failure
         if is_cut:
-            return self._suspended(Outcome.ROLLED_BACK)
+            return self.suspended(Outcome.ROLLED_BACK)
         error = to_error(diagnosis, outcome=Outcome.ROLLED_BACK, name=self.name)
         error.incident_id = failure.incident_id
         return error
