@@ -293,7 +293,7 @@ def test_a_task_whose_time_is_over_leaves_the_queue_to_the_others(
             with pytest.raises(TimeoutError):
                 await short
             assert waiting(client) == 1
-        assert await long == [(2,)]
+        assert await asyncio.wait_for(long, BOUND) == [(2,)]
 
     client.run(work)
     require_whole(client)
@@ -356,7 +356,7 @@ def test_no_connection_is_lost_with_a_task_that_is_cancelled_when_it_was_given_o
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        assert await second == [(2,)]
+        assert await asyncio.wait_for(second, BOUND) == [(2,)]
 
     client.run(work)
     require_whole(client)
@@ -379,7 +379,7 @@ def test_a_task_that_is_cancelled_while_it_connects_leaves_its_room_to_the_next(
         fault_proxy.heal()
         with pytest.raises(asyncio.CancelledError):
             await connects
-        assert await waits == [(2,)]
+        assert await asyncio.wait_for(waits, BOUND) == [(2,)]
 
     client.run(work)
     require_whole(client)
