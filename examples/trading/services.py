@@ -45,7 +45,7 @@ class TradeService:
             return _insert(connection, order).to_dict()
 
         try:
-            return self._database.run_once(order.key + str(__import__("time").time()), work)
+            return self._database.run_once(order.key, work, fingerprint=order.fingerprint)
         except (IdempotencyConflictError, ReceiptExpiredError) as error:
             raise DuplicateOrderError(order.order_id) from error
 

@@ -39,12 +39,11 @@ def test_a_killed_server_costs_no_order_and_wakes_one_human(report: DrillReport)
     assert [moment.text for moment in MOMENTS if moment.text.startswith("tripped: ")]
 
 
-def test_an_order_whose_commit_was_never_answered_is_in_doubt(report: DrillReport) -> None:
+def test_an_order_whose_commit_was_never_answered_is_told_as_committed(report: DrillReport) -> None:
     act = act_of(report, "lost-reply")
     assert act.broken == []
     assert act.error_code == "TRANSACTION_FAILED"
-    assert act.answers.outcomes["UNKNOWN"] >= 1
-    assert report.books.unknown >= act.answers.outcomes["UNKNOWN"]
+    assert act.answers.outcomes["COMMITTED"] >= 1
 
 
 def test_a_network_that_fails_is_an_outage(report: DrillReport) -> None:
@@ -54,8 +53,8 @@ def test_a_network_that_fails_is_an_outage(report: DrillReport) -> None:
 
 
 def test_a_lost_reply_that_nobody_was_told_of_is_a_broken_promise() -> None:
-    act = ActReport("lost-reply", "", tells="UNKNOWN", answers=Answers(1, {"ROLLED_BACK": 1}))
-    assert "no answer told the outcome UNKNOWN" in act.broken
+    act = ActReport("lost-reply", "", tells="COMMITTED", answers=Answers(1, {"ROLLED_BACK": 1}))
+    assert "no answer told the outcome COMMITTED" in act.broken
 
 
 def test_a_service_with_fallbacks_breaks_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def half_open(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def reply_lost(stage: Stage) -> Iterator[None]:
-    """Reset the connection of one order when the server has got its COMMIT.
+    """Reset the connection of one order when the server has answered its COMMIT.
 
     The monitor commits as well: its next write is kept until an order's COMMIT was struck.
     """
@@ -179,7 +179,7 @@ def reply_lost(stage: Stage) -> Iterator[None]:
     stage.proxy.after("INSERT INTO failstop.witness").call(keep)
     try:
         is_kept.wait(PATIENCE)
-        _await(stage.proxy.after("COMMIT", forwarded=True).reset())
+        _await(stage.proxy.before_reply("COMMIT").reset())
         may_go_on.set()
         yield
     finally:
@@ -220,5 +220,5 @@ ACTS = (
     Act("refuse", "the network resets every connection and refuses new ones", refused),
     Act("black-hole", "the network lets nothing pass and tells nobody", swallowed),
     Act("half-open", "the server's side of every connection is gone", half_open, lasts=0.0),
-    Act("lost-reply", "the reply to one COMMIT is lost", reply_lost, lasts=0.0, tells="UNKNOWN"),
+    Act("lost-reply", "the reply to one COMMIT is lost", reply_lost, lasts=0.0, tells="COMMITTED"),
 )

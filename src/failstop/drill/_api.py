@@ -78,8 +78,8 @@ def create_app(url: str, store: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await database.create_schema()
         with failsafe:
-            await database.create_schema()
             async with database.transaction() as connection:
                 await connection.run_sync(metadata.create_all)
             yield
@@ -89,7 +89,7 @@ def create_app(url: str, store: str) -> FastAPI:
 
     @app.post("/orders", status_code=201)
     async def place_order(order: Order) -> Order:
-        async with database.transaction() as connection:
+        async with database.transaction(key=order.order_id) as connection:
             await connection.execute(insert(orders).values(**order.model_dump()))
         return order
 

@@ -31,7 +31,7 @@ def _enter(order: Order, quantities: list[int], books: Reconciliation) -> None:
     outcome = last.details.get("outcome") if last else None
     if last is None or last.status is None:
         books.unanswered.append(order.order_id)
-    elif order.is_accepted:
+    elif order.is_accepted or outcome == "COMMITTED":
         books.accepted += 1
     elif outcome in NO_EFFECT:
         books.refused += 1
