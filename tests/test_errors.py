@@ -24,8 +24,10 @@ from failstop.errors import (
     ErrorCode,
     GatewayUnavailableError,
     IdempotencyConflictError,
+    KeyInFlightError,
     OperationsSuspendedError,
     Outcome,
+    ReceiptExpiredError,
     ResetRefusedError,
     TransactionFailedError,
 )
@@ -64,6 +66,8 @@ def every_error() -> list[Exception]:
         ConfigurationError("deadline must be positive"),
         ResetRefusedError("not proven", ["witness", "writable"]),
         IdempotencyConflictError("used before", key="order-1"),
+        KeyInFlightError("still under way", key="order-1"),
+        ReceiptExpiredError("long ago", key="order-1"),
     ]
 
 
@@ -96,12 +100,20 @@ def test_the_tree_is_whole() -> None:
     assert ours == set(TREE)
     assert set(errors.__all__) == {cls.__name__ for cls in TREE} | {
         *("ConfigurationError", "ErrorCode", "IdempotencyConflictError", "Outcome"),
-        "ResetRefusedError",
+        *("KeyInFlightError", "ReceiptExpiredError", "ResetRefusedError"),
     }
 
 
 @pytest.mark.parametrize(
-    "cls", [ConfigurationError, ResetRefusedError, IdempotencyConflictError], ids=class_name
+    "cls",
+    [
+        ConfigurationError,
+        ResetRefusedError,
+        IdempotencyConflictError,
+        KeyInFlightError,
+        ReceiptExpiredError,
+    ],
+    ids=class_name,
 )
 def test_a_refusal_is_not_critical(cls: type[Exception]) -> None:
     assert not issubclass(cls, CriticalError)

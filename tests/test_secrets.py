@@ -45,8 +45,9 @@ def test_a_secret_leaves_by_no_way(
     )
     url = f"sqlite:///file:{tmp_path_factory.mktemp('data') / 'x.db'}?uri=true"
     engine = create_engine(url)
+    database = Database(engine, failsafe)
+    database.create_schema()
     with failsafe:
-        database = Database(engine, failsafe)
         said = [fail(place, secret, failsafe, database)]
         failsafe.flush(10)
         said += [failsafe.status().to_dict(), failsafe.incident, repr(failsafe), repr(database)]

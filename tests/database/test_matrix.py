@@ -43,6 +43,7 @@ FAULTS = ["killed", "frozen", "black hole", "half-open", "reset", "slow drip"]
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
+        server.create_schema()
         server.execute("CREATE TABLE trades (id integer PRIMARY KEY, price integer)")
         yield server
 
