@@ -14,8 +14,21 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 COVERED = PYTHONS[0]
 DATA = ".coverage"
-LONGEST = ("alerts", "database/test_deadline.py", "database/test_matrix.py", "drill", "testing")
-"""What waits most of its time for a deadline: it runs on the first Python only."""
+LONGEST = (
+    "alerts",
+    "database/test_connect.py",
+    "database/test_deadline.py",
+    "database/test_doctor.py",
+    "database/test_failover.py",
+    "database/test_matrix.py",
+    "database/test_nemesis.py",
+    "database/test_postgresql_facts.py",
+    "drill",
+    "scan",
+    "test_dispatcher_crash.py",
+    "testing",
+)
+"""What mostly waits, or what no Python changes: it runs on the first one only."""
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "virtualenv"
@@ -53,13 +66,24 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Every test on the first Python, with the coverage of `src`; all but the longest on others."""
+    """The tests on every Python: with their coverage on the first, but for the longest on others.
+
+    Those of the database and the examples have sessions of their own, beside it on the first.
+    """
     install(session, "test")
-    arguments = ("tests", "--ignore=tests/examples", *session.posargs)
+    apart = ("examples", "database") if session.python == COVERED else ("examples", *LONGEST)
+    arguments = ("tests", *(f"--ignore=tests/{name}" for name in apart), *session.posargs)
     if session.python == COVERED:
         run_covered(session, *arguments)
     else:
-        session.run("pytest", "-q", *(f"--ignore=tests/{name}" for name in LONGEST), *arguments)
+        session.run("pytest", "-q", *arguments)
+
+
+@nox.session(python=COVERED)
+def database(session: nox.Session) -> None:
+    """The guarded database, on every driver and under every fault."""
+    install(session, "test")
+    run_covered(session, "tests/database", *session.posargs)
 
 
 @nox.session(python=COVERED)
@@ -69,7 +93,7 @@ def examples(session: nox.Session) -> None:
     run_covered(session, "tests/examples", *session.posargs)
 
 
-@nox.session(python=COVERED, requires=[f"tests-{COVERED}", "examples"])
+@nox.session(python=COVERED, requires=[f"tests-{COVERED}", "database", "examples"])
 def coverage(session: nox.Session) -> None:
     """What the tests and the examples' tests reached, in every process they started."""
     session.install("-q", *nox.project.dependency_groups(PROJECT, "coverage"))
