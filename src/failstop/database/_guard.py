@@ -552,8 +552,14 @@ class Guard:
             return failure
         if is_cut:
             return self.suspended(Outcome.ROLLED_BACK)
-        error = to_error(diagnosis, outcome=Outcome.ROLLED_BACK, name=self.name)
-        error.incident_id = failure.incident_id
+        error = TransactionFailedError(
+            f"database {self.name!r}: COMMIT got no answer, and no receipt is there: the work is "
+            "rolled back and can be committed no more",
+            outcome=Outcome.ROLLED_BACK,
+            incident_id=failure.incident_id,
+            kind=diagnosis.kind,
+        )
+        error.action = diagnosis.action
         return error
 
     def doubt_of(self, transaction: Transaction, incident_id: str | None = None) -> InDoubt:
