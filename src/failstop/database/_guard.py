@@ -158,9 +158,9 @@ class Guard:
         self._tells_sessions = creator.__module__ == "sqlalchemy.engine.create"
         self.probe_engine = Engine(engine.pool.recreate(), engine.dialect, engine.url)
         self._begin_anew()
+        self._question_engine = Engine(_without_pool(engine.pool), engine.dialect, engine.url)
         guard_pool(engine.pool, self, is_probe=False)
         guard_pool(self.probe_engine.pool, self, is_probe=True)
-        self._question_engine = Engine(_without_pool(engine.pool), engine.dialect, engine.url)
         guard_pool(self._question_engine.pool, self, is_probe=True)
         guard_dialect(engine.dialect, self)
         event.listen(engine, "handle_error", self._on_error)
@@ -371,15 +371,15 @@ class Guard:
         transaction = line.transaction
         if transaction is not None:
             if transaction.has_statements:
-                self._require_open(transaction, connection)
+                self._require_open(line, transaction, connection)
             transaction.enter(Phase.STATEMENT)
             if self.engine.dialect.name == "postgresql":
                 self._fit_statement_timeout(line, connection)
 
-    def _require_open(self, transaction: Transaction, connection: Any) -> None:
+    def _require_open(self, line: Line, transaction: Transaction, connection: Any) -> None:
         """Raise where the transaction has ended under its owner, who would go on without it."""
         if transaction_status(connection) is TransactionStatus.NONE:
-            self._tell_gone(transaction)
+            self._tell_gone(line, transaction)
 
     def before_commit(self, line: Line, transaction: Transaction | None, connection: Any) -> None:
         """Raise unless COMMIT would commit this work, and may.
@@ -392,32 +392,35 @@ class Guard:
         if transaction is None:
             self.failsafe.require()
             return
-        if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
-            self._suspend(Outcome.ROLLED_BACK)
         status = transaction_status(connection)
         backend = backend_of(driver_of(self.engine.dialect), connection)
-        if backend not in (None, transaction.backend):
-            self._tell_gone(transaction)
+        is_gone = status is TransactionStatus.NONE and transaction.has_statements
+        if is_gone or backend not in (None, transaction.backend):
+            self._tell_gone(line, transaction)
+        if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
+            self._suspend(Outcome.ROLLED_BACK)
         if status is TransactionStatus.OPEN:
             transaction.has_statements = True  # also what went by the driver's own cursor
         if status is TransactionStatus.FAILED:
             self.reject_commit(transaction)
-        if status is TransactionStatus.NONE and transaction.has_statements:
-            self._tell_gone(transaction)
         if self.is_over(line):
             raise self.overdue("COMMIT was not sent, the work is rolled back")
 
-    def _tell_gone(self, transaction: Transaction) -> NoReturn:
-        """Raise for a transaction that somebody else has ended: by which word is not known."""
+    def _tell_gone(self, line: Line, transaction: Transaction) -> NoReturn:
+        """Raise for a transaction that somebody else has ended: its receipt tells by which word."""
         transaction.settle(Outcome.UNKNOWN)
         transaction.is_told = True
         error = CommitOutcomeUnknownError(
-            f"database {self.name!r} has no transaction any more, it was ended before its COMMIT; "
-            "whether the work was committed is not known",
+            f"database {self.name!r} has no transaction any more, it was ended before its COMMIT",
+            key=transaction.receipt.key if transaction.receipt else None,
             outcome=Outcome.UNKNOWN,
             kind="transaction_gone",
         )
         self._trip(error)
+        if transaction.receipt is not None and self.engine.dialect.name == "postgresql":
+            limit = self.due(line) - GRACE
+            error.outcome = self._ask(transaction, limit, error.incident_id)
+            transaction.settle(error.outcome)
         raise error
 
     def _suspend(self, outcome: Outcome, cause: BaseException | None = None) -> NoReturn:

@@ -28,7 +28,7 @@ class PostgresStandby(PostgresServer):
         settings: Mapping[str, Setting] | None = None,
     ) -> None:
         self.primary = primary
-        self.is_synchronous = is_synchronous
+        self.is_synchronous: bool = is_synchronous
         ours = {"synchronous_standby_names": "", "wal_retrieve_retry_interval": _RETRY}
         super().__init__(
             settings=ours | dict(settings or {}),
