@@ -1,6 +1,6 @@
 """What `nox` checks: a session a habit, all that runs by default in one go on any machine.
 
-Not in the default run: `chaos` (the long tests) and `bench` (the numbers).
+Not in the default run: `chaos` (the long tests), `bench` (the numbers), and the second Python.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import nox
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 COVERED = PYTHONS[0]
+BETWEEN = PYTHONS[1]
+"""Left to `nox -s tests-…`: what breaks there breaks on the one before it or after it too."""
 DATA = ".coverage"
 LONGEST = (
     "alerts",
@@ -34,6 +36,12 @@ nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = [
+    "lint",
+    "typing",
+    *(f"tests-{python}" for python in PYTHONS if python != BETWEEN),
+    *("database", "examples", "coverage", "docs", "drill"),
+]
 nox.options.parallel = 2
 nox.options.allow_parallel = True
 

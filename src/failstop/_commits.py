@@ -16,7 +16,7 @@ import mmap
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -26,7 +26,7 @@ from failstop.events import InDoubt
 __all__ = ["Commits"]
 
 SLOT = 2048
-"""Bytes of a slot: a length, then the facts as JSON in ASCII."""
+"""Bytes of a slot: a length, then the facts as JSON; room for the longest key and name."""
 SLOTS = 256
 HEADER = 2
 
@@ -44,8 +44,10 @@ class Commits:
         self._free: list[tuple[_File, int]] = []
 
     @contextlib.contextmanager
-    def under_way(self, doubt: InDoubt) -> Iterator[None]:
+    def under_way(self, doubt: InDoubt, is_accounted: Callable[[], bool]) -> Iterator[None]:
         """Keep `doubt` while the block sends its COMMIT and finds out what became of it.
+
+        Where it does not end so that `is_accounted` holds, the doubt is left for the next process.
 
         Raises:
             OSError: there is no place for it; nothing may be sent then.
@@ -58,8 +60,9 @@ class Commits:
         try:
             yield
         finally:
-            file.clear(number)
-            self._free.append((file, number))
+            if is_accounted():
+                file.clear(number)
+                self._free.append((file, number))
 
     def _take(self, path: Path) -> tuple[_File, int]:
         with contextlib.suppress(IndexError):
@@ -70,7 +73,7 @@ class Commits:
             self._free.extend((file, number) for number in range(1, SLOTS))
         return file, 0
 
-    def left_behind(self) -> Iterator[tuple[InDoubt, ...]]:
+    def left_behind(self) -> Generator[tuple[InDoubt, ...], None, None]:
         """Give what each process that is gone left in doubt; its file goes when that is kept.
 
         The caller keeps the doubts before it asks for the next.
@@ -116,7 +119,8 @@ class _File:
         try:
             draft.chmod(store.stat().st_mode & 0o770)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.truncate(SLOT * SLOTS)
+            file.write(bytes(SLOT * SLOTS))  # a hole that cannot be filled later would kill
+            file.flush()
             made = cls(store.with_name(name), file)
             draft.rename(made._path)
         except BaseException:
@@ -162,9 +166,9 @@ def _is_owned(file: IO[bytes]) -> bool:
 
 def _text(doubt: InDoubt) -> bytes:
     facts = (doubt.database, doubt.key, doubt.since.isoformat(), doubt.backend_pid)
-    text = json.dumps(facts).encode("ascii")
+    text = json.dumps(facts, ensure_ascii=False).encode()
     if len(text) > SLOT - HEADER:
-        raise OSError("a key is too long to be kept while its COMMIT is under way")
+        raise OSError("the facts of a COMMIT under way are too long to be kept")
     return text
 
 

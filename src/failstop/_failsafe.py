@@ -310,11 +310,11 @@ class FailSafe:
         """Return the transactions that are in doubt now, in every process that has this store."""
         return self._keeper.in_doubt()
 
-    def report_in_doubt(self, doubt: InDoubt) -> None:
+    def report_in_doubt(self, doubt: InDoubt) -> bool:
         """Keep a transaction whose outcome is not known; it is asked until there is an answer.
 
-        It is in the store on return. Where that cannot be written this trips, and the doubt is kept
-        in memory until it can.
+        It is in the store on return. Where that cannot be written this returns False and trips, and
+        the doubt is kept in memory until it can.
 
         Raises:
             TypeError: it is no InDoubt.
@@ -325,12 +325,14 @@ class FailSafe:
         if problem is not None:
             self._trip(problem)
         self._observers.tell()
+        return problem is None
 
     def _adopt_left_behind(self) -> None:
         """Keep what processes of this host that are gone left in doubt."""
         for doubts in self.commits.left_behind():
-            for doubt in doubts:
-                self.report_in_doubt(doubt)
+            kept = [self.report_in_doubt(doubt) for doubt in doubts]
+            if not all(kept):
+                break  # what is not in the store stays where it is
 
     def report_durability_reduced(self, *, database: str, key: str) -> None:
         """Alert that a commit of `database` was not confirmed by a standby; trips nothing."""

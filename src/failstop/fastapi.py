@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from failstop import ConfigurationError, Database, Dependency, FailSafe, FailureResponse
 from failstop.asgi import FailStopMiddleware
 from failstop.web import (
+    ANYBODY,
     IDEMPOTENCY_KEY,
     KEY_ERRORS,
     REPLAYED,
@@ -115,7 +116,7 @@ def idempotent(database: Any, *, caller: Callable[..., object] | None = None) ->
             read_key(", ".join(request.headers.getlist(IDEMPOTENCY_KEY))),
             method=request.method,
             path=request.scope["path"],
-            caller=None if caller is None else who,
+            caller=ANYBODY if caller is None else who,
         )
 
         def tell_replay() -> None:

@@ -19,6 +19,7 @@ from failstop import (
     ProtectedCall,
 )
 from failstop.web import (
+    ANYBODY,
     IDEMPOTENCY_KEY,
     KEY_ERRORS,
     REPLAYED,
@@ -188,7 +189,7 @@ class Idempotent:
             read_key(request.headers.get(IDEMPOTENCY_KEY)),
             method=request.method,
             path=path,
-            caller=None if self._caller is None else self._caller(),
+            caller=ANYBODY if self._caller is None else self._caller(),
         )
         query = request.query_string.decode("latin-1")
         fingerprint = fingerprint_of(request.method, path, query, _body())

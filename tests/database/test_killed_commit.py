@@ -5,16 +5,27 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection
 from tests.waiting import wait_until
 
 from failstop import FailSafe
+from failstop._commits import Commits
 from failstop.database import Database
+from failstop.database._database import LONGEST_NAME
+from failstop.database._receipts import LONGEST_KEY
 from failstop.errors import Outcome
+from failstop.events import InDoubt
 from failstop.recovery import Recovery
 from failstop.testing import FaultProxy, PostgresServer
+
+BY_HAND = Recovery(mode="manual", probe_interval=3600)
 
 CHILD = """
 import sys
@@ -65,3 +76,68 @@ def test_the_next_process_finds_out_before_it_works(
 
 def count(server: PostgresServer) -> int:
     return int(server.execute("SELECT count(*) FROM trades")[0][0])
+
+
+def test_a_second_interrupt_loses_no_doubt(own_server: PostgresServer, tmp_path: Path) -> None:
+    """Ctrl-C during COMMIT, and again while the receipt is asked for."""
+    failsafe = FailSafe("tests", store=tmp_path / "failstop.db", recovery=BY_HAND)
+    database = Database.connect(own_server.url(), failsafe)
+    question = database._guard._question_engine
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with failsafe:
+        with database.engine.connect() as connection:
+            event.listen(database.engine, "commit", lambda _: listen_once(connection, interrupt))
+            event.listen(question.pool, "checkout", interrupt)
+            connection.execute(text("INSERT INTO trades VALUES (1, 100)"))
+            with pytest.raises(KeyboardInterrupt):
+                connection.commit()
+            event.remove(question.pool, "checkout", interrupt)
+        [doubt] = failsafe.in_doubt()
+        assert database.resolve(doubt) is Outcome.COMMITTED
+    database.engine.dispose()
+
+
+def listen_once(connection: Connection, interrupt: Callable[..., None]) -> None:
+    """Interrupt psycopg when the server has answered the COMMIT."""
+    driver: Any = connection.connection.driver_connection
+    commit = driver._commit_gen
+
+    def then_interrupt() -> Any:
+        yield from commit()
+        interrupt()
+
+    driver._commit_gen = then_interrupt
+
+
+def test_a_doubt_that_the_store_does_not_take_is_left_for_the_next_process(tmp_path: Path) -> None:
+    store = tmp_path / "failstop.db"
+    commits, others = Commits(store), Commits(store)
+    store.touch()
+    doubt = InDoubt("database", "order-1", datetime.now(UTC), 7)
+    with commits.under_way(doubt, lambda: False):
+        pass
+    with commits.under_way(InDoubt("database", "order-2", doubt.since, 7), lambda: True):
+        pass
+    assert list(others.left_behind()) == []  # its owner lives
+    commits.close()
+    for file in commits._files:
+        file.forsake()  # as where the owner dies
+    left = others.left_behind()
+    assert next(left) == (doubt,)
+    left.close()  # not kept: it stays where it is
+    assert list(others.left_behind()) == [(doubt,)]
+    assert list(others.left_behind()) == []
+
+
+def test_the_longest_key_of_any_script_has_room(tmp_path: Path) -> None:
+    store = tmp_path / "failstop.db"
+    store.touch()
+    commits = Commits(store)
+    doubt = InDoubt("😀" * LONGEST_NAME, "😀" * LONGEST_KEY, datetime.now(UTC), 2**31)
+    with commits.under_way(doubt, lambda: True):
+        pass
+    commits.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["failstop.db"]

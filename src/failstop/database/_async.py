@@ -29,7 +29,7 @@ from failstop.database._database import (
     statement_of,
 )
 from failstop.database._deadline import GRACE
-from failstop.database._receipts import READ, Receipt, as_json, replay
+from failstop.database._receipts import READ, Receipt, as_json, replay, require_stored
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser
 from failstop.errors import ConfigurationError, IdempotencyConflictError
@@ -192,7 +192,8 @@ class AsyncDatabase(GuardedDatabase):
                     replayed: T = replay(rows[0] if rows else None, key, fingerprint)
                     return replayed
                 result = as_json(await work(connection))
-                await connection.execute(self._store, {"key": key, "result": result})
+                stored = await connection.execute(self._store, {"key": key, "result": result})
+                require_stored(stored)
         returned: T = json.loads(result)
         return returned
 

@@ -30,6 +30,7 @@ from failstop.database._receipts import (
     receipt_for,
     replay,
     require_keyed,
+    require_stored,
     select_statement,
     store_statement,
 )
@@ -60,6 +61,7 @@ __all__ = [
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "READ UNCOMMITTED"]
+LONGEST_NAME = 100
 READ_ONLY = {"postgresql_readonly": True}
 
 T = TypeVar("T")
@@ -519,7 +521,7 @@ class Database(GuardedDatabase):
                 replayed: T = replay(rows[0] if rows else None, key, fingerprint)
                 return replayed
             result = as_json(work(connection))
-            connection.execute(self._store, {"key": key, "result": result})
+            require_stored(connection.execute(self._store, {"key": key, "result": result}))
         returned: T = json.loads(result)
         return returned
 
@@ -573,6 +575,10 @@ def _require_receipts(receipts: object, dialect: str) -> bool:
 def _require_name(name: object) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ConfigurationError("a database's name must be a text that is not empty")
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise ConfigurationError(
+            f"a database's name must be printable and have at most {LONGEST_NAME} characters"
+        )
     return name
 
 

@@ -125,13 +125,11 @@ class GuardedDialect(_Driver):
         try:
             if not line.is_probe:
                 self.guard.before_commit(line, transaction, dbapi_connection)
-            if transaction is not None:
-                transaction.enter(Phase.COMMIT)
             cancelled = self._commit(line, transaction, dbapi_connection, due - GRACE)
         except CommitRefused:
             self.guard.reject_commit(transaction)
-        except BaseException:
-            self._undo_local_commit(dbapi_connection, transaction)
+        except BaseException as error:
+            self._undo_local_commit(dbapi_connection, transaction, error)
             raise
         finally:
             line.due = before
@@ -158,12 +156,18 @@ class GuardedDialect(_Driver):
     ) -> None:
         """Commit; where no answer came, return if and only if the work is found committed."""
         if transaction is None or transaction.receipt is None or self.name != "postgresql":
+            if transaction is not None:
+                transaction.enter(Phase.COMMIT)
             super().do_commit(dbapi_connection)
             return
-        with self.guard.failsafe.commits.under_way(self.guard.doubt_of(transaction)):
+        doubt = self.guard.doubt_of(transaction)
+        with self.guard.failsafe.commits.under_way(doubt, lambda: transaction.is_accounted):
+            transaction.enter(Phase.COMMIT)
             try:
                 super().do_commit(dbapi_connection)
+                transaction.settle(Outcome.COMMITTED)
             except CommitRefused:
+                transaction.settle(Outcome.ROLLED_BACK)
                 raise
             except BaseException as error:  # noqa: BLE001 - raised again where it is not answered
                 self._ask(line, transaction, dbapi_connection, limit, error)
@@ -185,10 +189,22 @@ class GuardedDialect(_Driver):
         line.is_thrown_away = True
         dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
 
-    def _undo_local_commit(self, dbapi_connection: Any, transaction: Transaction | None) -> None:
-        """SQLite leaves the transaction open where COMMIT failed; the next user would commit it."""
+    def _undo_local_commit(
+        self, dbapi_connection: Any, transaction: Transaction | None, error: BaseException
+    ) -> None:
+        """SQLite leaves the transaction open where COMMIT failed; the next user would commit it.
+
+        An interrupt may come when COMMIT is done; an async one leaves the driver's thread at it.
+        """
         if self.name != "sqlite" or transaction is None or transaction.phase is not Phase.COMMIT:
             return
+        assert self.dbapi is not None
+        if not isinstance(error, self.dbapi.Error):
+            if self.is_async:
+                return
+            if not dbapi_connection.driver_connection.in_transaction:
+                transaction.settle(Outcome.COMMITTED)
+                return
         super().do_rollback(dbapi_connection)
         transaction.enter(Phase.STATEMENT)
 

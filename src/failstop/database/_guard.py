@@ -287,6 +287,8 @@ class Guard:
             is_read_only = bool(dialect.get_readonly(raw))  # type: ignore[attr-defined]
         else:
             is_read_only = False
+            if dialect.name == "sqlite":
+                _require_begun(connection.driver_connection)
         transaction = Transaction(
             self.failsafe.epoch,
             is_read_only=is_read_only,
@@ -420,7 +422,6 @@ class Guard:
         if transaction.receipt is not None and self.engine.dialect.name == "postgresql":
             limit = self.due(line) - GRACE
             error.outcome = self._ask(transaction, limit, error.incident_id)
-            transaction.settle(error.outcome)
         raise error
 
     def _suspend(self, outcome: Outcome, cause: BaseException | None = None) -> NoReturn:
@@ -518,17 +519,19 @@ class Guard:
                 error, phase=Phase.COMMIT, connection_invalidated=is_lost
             )
         if diagnosis.outcome_known:
+            transaction.settle(Outcome.ROLLED_BACK)
             raise error
         is_cut = line.cut is Cut.TRIP
         failure = self._unanswered(diagnosis, transaction, is_cut=is_cut)
         failure.__cause__ = error
-        if is_cut:
-            mark_scope(failure)
-        else:
-            self._trip(failure)
-        failure.outcome = self._ask(transaction, limit, failure.incident_id)
-        transaction.settle(failure.outcome)
         transaction.is_told = True
+        try:
+            if is_cut:
+                mark_scope(failure)
+            else:
+                self._trip(failure)
+        finally:  # also where a second interrupt comes
+            failure.outcome = self._ask(transaction, limit, failure.incident_id)
         if not isinstance(error, Exception):
             raise error
         if failure.outcome is not Outcome.COMMITTED:
@@ -579,10 +582,12 @@ class Guard:
     def _ask(self, transaction: Transaction, limit: float, incident_id: str | None) -> Outcome:
         """Ask for the receipt of `transaction` until `limit`; write down what stays unknown."""
         doubt = self.doubt_of(transaction, incident_id)
-        outcome = self._ask_now(doubt, limit)
-        if outcome is Outcome.UNKNOWN:
-            self.failsafe.report_in_doubt(doubt)
-        return outcome
+        try:
+            transaction.settle(self._ask_now(doubt, limit))
+        finally:
+            if transaction.outcome is Outcome.UNKNOWN:
+                transaction.is_kept = self.failsafe.report_in_doubt(doubt)
+        return transaction.outcome
 
     def _ask_now(self, doubt: InDoubt, limit: float) -> Outcome:
         left = limit - time.monotonic()
@@ -646,7 +651,9 @@ class Guard:
             )
         outcome = outcome_of(phase, is_known=diagnosis.outcome_known)
         if transaction is not None:
-            if transaction.outcome is Outcome.COMMITTED or diagnosis.verdict is Verdict.NONE:
+            is_answered = phase is Phase.COMMIT and transaction.is_told
+            is_over = is_answered or transaction.outcome is Outcome.COMMITTED
+            if is_over or diagnosis.verdict is Verdict.NONE:
                 return
             transaction.settle(outcome)
             transaction.is_told = True
@@ -747,6 +754,12 @@ def _without_pool(pool: Pool) -> NullPool:
         _dispatch=pool.dispatch,
         dialect=pool._dialect,  # noqa: SLF001
     )
+
+
+def _require_begun(connection: Any) -> None:
+    """Refuse an SQLite connection that commits each statement, unless somebody said BEGIN."""
+    if connection.isolation_level is None and not connection.in_transaction:
+        require_plain("AUTOCOMMIT")
 
 
 def _limit(line: Line) -> float | None:

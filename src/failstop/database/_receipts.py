@@ -11,7 +11,7 @@ import secrets
 import time
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, text
+from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.sql.elements import TextClause
 
 from failstop.errors import ConfigurationError, IdempotencyConflictError, ReceiptExpiredError
@@ -26,6 +26,7 @@ __all__ = [
     "receipt_for",
     "replay",
     "require_keyed",
+    "require_stored",
     "select_statement",
     "store_statement",
     "table_of",
@@ -139,6 +140,18 @@ def insert_parameters(receipt: Receipt, service: str) -> tuple[str, tuple[object
 def store_statement(dialect_name: str) -> TextClause:
     """Return the statement that stores a result with the receipt of the open transaction."""
     return text(f"UPDATE {table_of(dialect_name)} SET result = :result WHERE key = :key")  # noqa: S608
+
+
+def require_stored(done: CursorResult[Any]) -> None:
+    """Raise where the receipt was not there any more, so that nothing is committed.
+
+    Raises:
+        ConfigurationError: the work had ended the transaction itself.
+    """
+    if done.rowcount != 1:
+        raise ConfigurationError(
+            "the work under run_once() ended its transaction; it must neither commit nor roll back"
+        )
 
 
 def select_statement(dialect_name: str) -> TextClause:

@@ -16,13 +16,15 @@ class Transaction:
 
     `epoch` is the FailSafe's when it began; `is_told` is true once a failure of it was raised,
     `is_open` until its outcome changes no more. `receipt` is what its BEGIN writes, None where it
-    writes none, and `backend` the number of the server's process that began it.
+    writes none, and `backend` the number of the server's process that began it. `is_kept` is true
+    once the store holds that its outcome is in doubt.
     """
 
     __slots__ = (
         "backend",
         "epoch",
         "has_statements",
+        "is_kept",
         "is_open",
         "is_read_only",
         "is_told",
@@ -43,8 +45,14 @@ class Transaction:
         self.has_statements = False
         self.is_open = True
         self.is_told = False
+        self.is_kept = False
         self.phase = Phase.BEGIN
         self.outcome = Outcome.NOT_STARTED
+
+    @property
+    def is_accounted(self) -> bool:
+        """True where the outcome is proven, or the store holds that it is not."""
+        return self.outcome is not Outcome.UNKNOWN or self.is_kept
 
     @property
     def is_ending(self) -> bool:

@@ -9,6 +9,7 @@ from failstop.web._endpoints import (
     system_status,
 )
 from failstop.web._idempotency import (
+    ANYBODY,
     IDEMPOTENCY_KEY,
     KEY_ERRORS,
     REPLAYED,
@@ -23,6 +24,7 @@ from failstop.web._idempotency import (
 )
 
 __all__ = [
+    "ANYBODY",
     "IDEMPOTENCY_KEY",
     "KEY_ERRORS",
     "REPLAYED",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from failstop.database import AsyncDatabase, Database, IsolationLevel
 
 __all__ = [
+    "ANYBODY",
     "IDEMPOTENCY_KEY",
     "KEY_ERRORS",
     "REPLAYED",
@@ -141,7 +142,11 @@ def read_key(header: str | None) -> str:
     return key
 
 
-def scoped_key(key: str, *, method: str, path: str, caller: object = None) -> str:
+ANYBODY = object()
+"""The caller where none is asked for."""
+
+
+def scoped_key(key: str, *, method: str, path: str, caller: object = ANYBODY) -> str:
     """Return the receipt's key: the client's key, on this path, by this caller.
 
     No part has a space, so that none can pose as another. What is too long, or whose text is not
@@ -150,7 +155,7 @@ def scoped_key(key: str, *, method: str, path: str, caller: object = None) -> st
     Raises:
         ConfigurationError: the caller is no text, or empty.
     """
-    if caller is None:
+    if caller is ANYBODY:
         return f"{method} {_part(path, LONGEST_PATH)} {key}"
     if not isinstance(caller, str) or not caller:
         raise ConfigurationError(
