@@ -155,9 +155,12 @@ def test_a_silence_at_any_message_leaves_no_wrong_outcome(
 class Nemesis:
     """Breaks something at random while the traders work, until it is told to stop."""
 
-    def __init__(self, server: PostgresServer, proxy: FaultProxy, seed: int) -> None:
+    def __init__(
+        self, server: PostgresServer, proxy: FaultProxy, seed: int, *, kills: bool
+    ) -> None:
         self._server, self._proxy = server, proxy
         self._random = random.Random(seed)
+        self._deeds = [self._strike] * 6 + [self._terminate] * 2 + [self._kill] * kills
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -171,7 +174,7 @@ class Nemesis:
 
     def _run(self) -> None:
         while not self._stop.wait(self._random.uniform(0.02, 0.2)):
-            self._random.choice([self._strike, self._strike, self._strike, self._terminate])()
+            self._random.choice(self._deeds)()
 
     def _strike(self) -> None:
         what = self._random.choice(["BEGIN", "INSERT INTO orders", "COMMIT", "COMMIT"])
@@ -180,6 +183,10 @@ class Nemesis:
 
     def _terminate(self) -> None:
         self._server.terminate_backends()
+
+    def _kill(self) -> None:
+        self._server.kill()
+        self._server.start()
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
@@ -202,7 +209,7 @@ def test_a_nemesis_at_random_loses_and_doubles_nothing(
             trader.recover()
 
     threads = [threading.Thread(target=trade, args=(trader,)) for trader in traders]
-    with Nemesis(server, proxy, seed=7):
+    with Nemesis(server, proxy, seed=7, kills=orders > 100):
         for thread in threads:
             thread.start()
         for thread in threads:

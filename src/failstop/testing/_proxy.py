@@ -449,10 +449,30 @@ class _Listener:
         self._socket.setblocking(False)
 
     async def accept(self, serve: Callable[[socket.socket], None]) -> None:
+        """Hand every client to `serve`, until it is cancelled.
+
+        Not with `sock_accept()`: cancelled when a client was just accepted, it loses the socket.
+        """
         loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(self._socket)
+        broken: asyncio.Future[None] = loop.create_future()
+
+        def take() -> None:
+            try:
+                client, _ = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return  # it is gone again
+            except OSError as error:
+                loop.remove_reader(self._socket)
+                broken.set_exception(error)
+                return
+            client.setblocking(False)
             serve(client)
+
+        loop.add_reader(self._socket, take)
+        try:
+            await broken
+        finally:
+            loop.remove_reader(self._socket)
 
     async def fill(self) -> None:
         """Take the only place of a backlog of 0, which nobody empties: the next SYN is dropped."""
