@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -24,6 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from failstop import schema
 from failstop.errors import ConfigurationError
 from failstop.testing import PostgresDatabase, PostgresServer, PostgresServerError
+from failstop.testing._workshop import Workshop
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -425,3 +427,14 @@ def test_no_libpq_variable_of_the_caller_reaches_the_server(
     monkeypatch.setenv("PGPORT", "1")
     with PostgresServer() as server:
         assert server.execute("SHOW port") == [(str(server.port),)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
+def test_a_place_that_the_server_s_account_cannot_reach_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="set TMPDIR"):
+        Workshop()
+    assert list(tmp_path.iterdir()) == []

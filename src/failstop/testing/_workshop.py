@@ -43,9 +43,15 @@ def open_workshop() -> Workshop:
 
 
 class Workshop:
-    """A directory for servers, removed with all of them when this process is gone."""
+    """A directory for servers, removed with all of them when this process is gone.
+
+    Raises:
+        ConfigurationError: it would be where the servers' account cannot get.
+    """
 
     def __init__(self) -> None:
+        if os.geteuid() == 0:
+            _require_open(Path(tempfile.gettempdir()))
         self.directory = Path(tempfile.mkdtemp(prefix="failstop-"))
         self.password = secrets.token_hex(12)
         self._owner = os.getpid()
@@ -181,6 +187,14 @@ def _embedded_bindir() -> Path:
             "no postgresql server: install 'failstop[testing]', or give bindir= of an installed one"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _require_open(directory: Path) -> None:
+    if not all(each.stat().st_mode & 0o001 for each in (directory, *directory.parents)):
+        raise ConfigurationError(
+            f"the account {_ACCOUNT!r}, as which the server runs where root starts it, cannot get "
+            "into the directory for temporary files; set TMPDIR to one that others may enter"
+        )
 
 
 def _is_open(program: Path) -> bool:
