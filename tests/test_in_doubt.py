@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
 
 
 def doubt(key: str = "order-1", database: str = "database") -> InDoubt:
-    return InDoubt(database, key, datetime.now(UTC), 4711, "2026-01-01 00:00:00+00")
+    return InDoubt(database, key, datetime.now(UTC), 4711)
 
 
 def gone() -> DatabaseUnavailableError:
@@ -846,7 +846,7 @@ def test_the_journal_says_of_the_transaction_no_more_than_its_key(make: Make, pa
     failsafe = make()
     failsafe.report_in_doubt(doubt())
     [row] = facts_of(path, "Doubted")
-    known = {"database", "key", "since", "backend_pid", "backend_start", "incident_id"}
+    known = {"database", "key", "since", "backend_pid", "incident_id"}
     assert set(row["doubt"]) == known
     json.dumps(failsafe.status().to_dict())
 

@@ -68,15 +68,13 @@ class InDoubt:
     """A transaction whose COMMIT was sent and not answered, and which could not be asked yet.
 
     `database` is the name of the dependency that can be asked, `key` what the transaction's receipt
-    stands under. `backend_pid` and `backend_start` say which session of the server had it, where
-    that is known.
+    stands under, and `backend_pid` the number of the server's process that had it, where known.
     """
 
     database: str
     key: str
     since: datetime
     backend_pid: int | None = None
-    backend_start: str | None = None
     incident_id: str | None = None
 
 
