@@ -1,10 +1,13 @@
 """Run the code blocks of the README and the docs: a page is one story, told from top to bottom.
 
-A block that is not for running stands under `<!--- skip: next -->`.
+A block that is not for running stands under `<!--- skip: next -->`. A run that cannot end says where
+it hangs, and ends.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +15,13 @@ from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from failstop.testing import PostgresDatabase, PostgresServer
+
+LAST_SECONDS = 60
+
+
+def pytest_unconfigure() -> None:
+    """Let what a test left behind not keep the process for ever once all tests are done."""
+    faulthandler.dump_traceback_later(LAST_SECONDS, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="module")

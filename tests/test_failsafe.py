@@ -771,7 +771,7 @@ def test_a_forked_child_has_threads_of_its_own_and_its_own_state(make: Make) -> 
     failsafe.start()
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
-    child = context.Process(target=_state_in_child, args=(failsafe, answers))
+    child = context.Process(target=_state_in_child, args=(failsafe, answers), daemon=True)
     child.start()
     state, is_flushed, threads = answers.get(timeout=20)
     child.join(20)

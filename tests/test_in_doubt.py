@@ -834,7 +834,7 @@ def test_what_is_in_memory_alone_is_the_parents_and_what_is_in_the_store_is_ever
     failsafe.report_in_doubt(doubt())
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
-    child = context.Process(target=_doubts_in_child, args=(failsafe, answers))
+    child = context.Process(target=_doubts_in_child, args=(failsafe, answers), daemon=True)
     child.start()
     assert answers.get(timeout=20) == (["order-1"] if is_durable else [])
     child.join(20)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forking import exit_code
 
 from failstop import FailSafe, _keeper
 from failstop._latch import State
@@ -681,7 +682,7 @@ def test_a_child_shares_the_store_with_its_parent(make: Make, path: Path) -> Non
     if child == 0:
         failsafe.trip(gone())
         os._exit(0 if failsafe.state is State.FAIL_SAFE else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exit_code(child) == 0
     wait_until(lambda: not failsafe.is_normal)
     failsafe.reset(actor="ann", reason="done")
     failsafe.close()

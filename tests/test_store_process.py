@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.forking import exit_code
 
 from failstop._process import is_gone, this_process
 
@@ -64,4 +65,4 @@ def test_a_forked_child_is_another_process() -> None:
     child = os.fork()
     if child == 0:
         os._exit(0 if this_process() != parent and not is_gone(parent) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exit_code(child) == 0

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.forking import exit_code
 
 from failstop._watchdog import Timer, Watchdog
 from failstop.database._line import Cut, Line
@@ -123,7 +124,7 @@ def test_a_forked_child_has_a_watchdog_of_its_own(watchdog: Watchdog) -> None:
         while not mine.expired and time.monotonic() < limit:
             time.sleep(0.01)
         os._exit(0 if mine.expired and not timer.expired else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert exit_code(pid) == 0
 
 
 class Peer:

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.forking import exit_code
 
 from failstop import (
     ConfigurationError,
@@ -242,7 +243,7 @@ def test_a_child_sends_nothing_on_a_connection_of_its_parent(
             child = os.fork()
             if child == 0:
                 raise KeyboardInterrupt
-            os.waitpid(child, 0)
+            exit_code(child)
     finally:
         if child == 0:
             os._exit(0)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
+from tests.forking import exit_code
 
 from failstop import FailSafe
 from failstop.database import Database
@@ -268,7 +269,7 @@ def test_a_forked_child_makes_connections_of_its_own(postgres: PostgresDatabase)
         os.close(writer)
         with os.fdopen(reader) as pipe:
             its = pipe.read()
-        os.waitpid(pid, 0)
+        exit_code(pid)
         assert its
         assert int(its) != mine
         assert database.query("SELECT pg_backend_pid()") == [(mine,)]

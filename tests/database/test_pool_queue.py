@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.pool import QueuePool
+from tests.forking import exit_code
 
 from failstop.database import deadline
 from failstop.database._pool import QueuedPool, line_of
@@ -471,7 +472,7 @@ def test_a_forked_child_returns_its_connection_though_the_parent_held_the_queue_
         connection.close()
         os._exit(0)
     try:
-        assert os.waitpid(child, 0)[1] == 0
+        assert exit_code(child) == 0
     finally:
         done.set()
         callers.join()

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.forking import exit_code
 
 from failstop import schema
 from failstop.errors import ConfigurationError
@@ -254,7 +255,7 @@ def test_a_forked_child_leaves_its_parents_server_alone(server: PostgresServer) 
 
         atexit._run_exitfuncs()
         os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    assert exit_code(child) == 0
     assert server.execute("SELECT 1") == [(1,)]
 
 
