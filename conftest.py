@@ -7,7 +7,6 @@ it hangs, and ends.
 from __future__ import annotations
 
 import faulthandler
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +20,7 @@ LAST_SECONDS = 60
 
 def pytest_unconfigure() -> None:
     """Let what a test left behind not keep the process for ever once all tests are done."""
-    faulthandler.dump_traceback_later(LAST_SECONDS, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(LAST_SECONDS, exit=True, file=2)
 
 
 @pytest.fixture(scope="module")
