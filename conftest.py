@@ -1,7 +1,7 @@
 """Run the code blocks of the README and the docs: a page is one story, told from top to bottom.
 
-A block that is not for running stands under `<!--- skip: next -->`. A run that cannot end says where
-it hangs, and ends.
+A block that is not for running stands under `<!--- skip: next -->`. And a run that cannot end says
+where it hangs, and ends.
 """
 
 from __future__ import annotations
