@@ -147,9 +147,9 @@ def test_a_plan_is_allowed_only_with_an_incident_and_nothing_missing() -> None:
 
 def test_the_status_of_a_running_service_asks_nobody() -> None:
     with FailSafe("api", recovery=Recovery(probe_interval=60.0)) as failsafe:
-        before = failsafe._round
+        before = failsafe._rounds.last
         status = failsafe.status()
-        assert failsafe._round is before
+        assert failsafe._rounds.last is before
         assert status.is_operational
         assert status.age is not None
         assert status.age < 3.0

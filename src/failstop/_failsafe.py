@@ -7,30 +7,28 @@ driver, a framework, an HTTP word.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
 from failstop import _scope
 from failstop._commits import Commits
-from failstop._keeper import Keeper, Seen
+from failstop._keeper import Keeper
 from failstop._latch import IllegalSignalError, State
 from failstop._observers import Observers, call
 from failstop._redaction import redact
 from failstop._refusals import Refusals
 from failstop._settings import require_text
-from failstop._standing import REASONS, Change, Leave
+from failstop._standing import REASONS, Change
 from failstop._storefile import StoreError
 from failstop._watchdog import Watchdog
 from failstop.alerts._dispatcher import Dispatcher
 from failstop.alerts._rehearsal import Arrival, rehearse
 from failstop.alerts._route import Route, Sink, routes_of
-from failstop.errors import ConfigurationError, CriticalError, Outcome, ResetRefusedError
+from failstop.errors import ConfigurationError, CriticalError, ResetRefusedError
 from failstop.events import (
     AlertDelivered,
     AlertFailed,
@@ -40,24 +38,15 @@ from failstop.events import (
     Listener,
     Tripped,
 )
-from failstop.recovery._checks import StoreCheck, failed_round, verify_settings
+from failstop.recovery._checks import verify_settings
 from failstop.recovery._doubts import Doubts, OnResolved
-from failstop.recovery._monitor import (
-    Check,
-    Configured,
-    Dependency,
-    Monitor,
-    Round,
-    make_round,
-    user_check,
-)
+from failstop.recovery._monitor import Configured, Dependency
 from failstop.recovery._notes import Notes
+from failstop.recovery._rounds import Reactions, Rounds
 from failstop.recovery._settings import CheckFunction, Recovery
 from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
 __all__ = ["REASONS", "FailSafe"]
-
-logger = logging.getLogger("failstop")
 
 CLOSE_TIMEOUT = 5.0
 
@@ -101,11 +90,7 @@ class FailSafe:
         self._observers = Observers(self._keeper.events)
         self._dependencies: dict[str, Dependency] = {}
         self._databases: list[str] = []
-        self._checks = [user_check(function) for function in self.recovery.checks]
-        self._round: Round | None = None
-        self._passed: tuple[int, int] = (-1, 0)
         self._notes = Notes(self._keeper, self._refusals)
-        self._logged: str | None = None
         self._alert_errors: dict[str, str] = {}
         self.commits: Commits = Commits(self._keeper.store.path)
         self._doubts = Doubts(
@@ -115,21 +100,33 @@ class FailSafe:
             lambda: self._dispatcher.wake(),
         )
         self._is_started = False
-        self._make_threads()
+        self._dispatcher = self._make_dispatcher()
+        self._rounds = self._make_rounds()
         _living.add(self)
 
-    def _make_threads(self) -> None:
-        """Make the owners of the threads, at first and again in a forked child."""
-        recovery, store = self.recovery, self._keeper.store
-        self._monitor = Monitor(
-            self._step,
-            recovery.probe_interval,
-            recovery.round_timeout,
-            self._trip_hung,
-            self.watchdog,
-        )
+    def _make_dispatcher(self) -> Dispatcher:
+        store = self._keeper.store
         boxes = (store.spill_box, store.outbox)
-        self._dispatcher = Dispatcher(self.service, self._routes, boxes, self._report_delivery)
+        return Dispatcher(self.service, self._routes, boxes, self._report_delivery)
+
+    def _make_rounds(self) -> Rounds:
+        reactions = Reactions(
+            trip=self.trip,
+            suspend=self._suspend,
+            report_in_doubt=self.report_in_doubt,
+            tell=self._observers.tell,
+            dispatcher=lambda: self._dispatcher,
+        )
+        return Rounds(
+            self._keeper,
+            self.recovery,
+            self._dependencies,
+            self.commits,
+            self._doubts,
+            self._notes,
+            self.watchdog,
+            reactions,
+        )
 
     def __repr__(self) -> str:
         return f"<FailSafe {self.service!r} {self.state} epoch={self.epoch}>"
@@ -189,17 +186,14 @@ class FailSafe:
             verify_settings(dependency)
         self._is_started = True
         self._dispatcher.start()
-        self._monitor.start()
-        while self.state is State.STARTING:  # a failure elsewhere makes a round's evidence void
-            if self._monitor.round_now(self.recovery.round_timeout) is None:
-                self._trip_hung()
+        self._rounds.start()
 
     def close(self) -> None:
         """Refuse everything from now on, deliver what is waiting, and end the threads, bounded."""
         self._keeper.close()
         is_started, self._is_started = self._is_started, False
         if is_started:
-            self._monitor.close(CLOSE_TIMEOUT)
+            self._rounds.close(CLOSE_TIMEOUT)
             self._write_last()
             self._dispatcher.close(CLOSE_TIMEOUT)
         for dependency in tuple(self._dependencies.values()):
@@ -214,7 +208,7 @@ class FailSafe:
         try:
             self._keeper.write_late()
         except StoreError as error:
-            self._log_store(error)
+            self._notes.note_store(error)
 
     def __enter__(self) -> Self:
         self.start()
@@ -274,9 +268,8 @@ class FailSafe:
             )
         if is_database:
             self._databases.append(dependency.name)
-        must_verify = self._is_started and self.is_normal
-        if must_verify and self._monitor.round_now(self.recovery.round_timeout) is None:
-            self._trip_hung()
+        if self._is_started and self.is_normal:
+            self._rounds.require_round()
 
     def check(self, function: F) -> F:
         """Add a recovery check: it passes by returning True and runs while not NORMAL.
@@ -286,7 +279,7 @@ class FailSafe:
         """
         if not callable(function):
             raise TypeError(f"a check must be callable, not {type(function).__name__}")
-        self._checks.append(user_check(function))
+        self._rounds.add(function)
         return function
 
     def on_resolved(self, function: R) -> R:
@@ -326,13 +319,6 @@ class FailSafe:
             self._trip(problem)
         self._observers.tell()
         return problem is None
-
-    def _adopt_left_behind(self) -> None:
-        """Keep what processes of this host that are gone left in doubt."""
-        for doubts in self.commits.left_behind():
-            kept = [self.report_in_doubt(doubt) for doubt in doubts]
-            if not all(kept):
-                break  # what is not in the store stays where it is
 
     def report_durability_reduced(self, *, database: str, key: str) -> None:
         """Alert that a commit of `database` was not confirmed by a standby; trips nothing."""
@@ -411,7 +397,7 @@ class FailSafe:
         if isinstance(change.event, Tripped | Halted):
             self._suspend(change.incident)
             self._dispatcher.wake()
-        self._log_store(self._keeper.problem)
+        self._notes.note_store(self._keeper.problem)
         self._observers.tell()
 
     def _suspend(self, incident: Incident) -> None:
@@ -430,122 +416,18 @@ class FailSafe:
 
     # Recovery
 
-    def _step(self, is_full: bool) -> Round:
-        """Make one check round and act on it; called by the monitor's thread."""
-        seen, problem = self._sync()
-        self._adopt_left_behind()
-        checks = [Check("store", StoreCheck(problem), is_critical=True)]
-        if not self._keeper.store.is_durable:
-            checks = []
-        for name, dependency in tuple(self._dependencies.items()):
-            checks.append(Check(name, dependency.probe, is_critical=True))
-        must_prove = not self.is_normal
-        if must_prove:
-            checks.append(Check("in doubt", self._doubts.prove))
-        if is_full or must_prove:
-            checks += self._checks
-        done = make_round(checks, seen.revision)
-        self._round = done
-        self._notes.note_checks(done)
-        try:
-            self._act_on(done, seen)
-        except IllegalSignalError:
-            logger.debug("a check round was overtaken by a failure, so it proves nothing")
-        except StoreError as error:
-            self._log_store(error)
-        if not must_prove:
-            self._doubts.ask()
-        self._look_after_alerts()
-        self._observers.tell()
-        return done
-
-    def _sync(self) -> tuple[Seen, StoreError | None]:
-        """Bring memory and store together; return why that failed, where it did."""
-        try:
-            seen = self._keeper.sync()
-        except StoreError as error:
-            self._log_store(error)
-            return Seen(self._keeper.standing.latch.revision, False, None), error
-        self._log_store(self._keeper.problem)
-        if seen.entered is not None:
-            self._suspend(seen.entered)
-        return seen, None
-
-    def _act_on(self, done: Round, seen: Seen) -> None:
-        state = self.state
-        is_open = state in (State.STARTING, State.NORMAL) or seen.is_over
-        if is_open and done.error is not None:
-            self.trip(done.error)
-        elif state is State.STARTING:
-            self._act_on_start(done)
-        elif seen.is_over:
-            self._keeper.follow(done.revision)
-        elif self.incident is not None and done.failed:
-            self._passed = (-1, 0)
-            self._keeper.fail_recovery(done.failed)
-            self._keeper.void_evidence()
-        elif self.incident is not None:
-            self._count_passed(done)
-
-    def _act_on_start(self, done: Round) -> None:
-        if done.failed:
-            self.trip(failed_round(done))
-        else:
-            self._keeper.verify(done.revision)
-
-    def _count_passed(self, done: Round) -> None:
-        """Count the rounds that passed in a row since the last failure, whoever saw it."""
-        if self.state is State.FAIL_SAFE:
-            self._keeper.begin_recovery(done.revision)
-        revision, count = self._passed
-        count = count + 1 if revision == done.revision else 1
-        self._passed = (done.revision, count)
-        is_held = self._keeper.standing.latch.is_held
-        if count < self.recovery.consecutive or not self.recovery.is_automatic or is_held:
-            return
-        self._notes.note_refusals(is_last=True)
-        reason = f"all checks passed in {count} consecutive rounds"
-        self._keeper.leave(self._leave(None, reason, self.epoch, done, force=False))
-        self._dispatcher.wake()
-
-    def _leave(
-        self, actor: str | None, reason: str, epoch: int, done: Round | None, *, force: bool
-    ) -> Leave:
-        now = datetime.now(UTC)
-        revision, results = (done.revision, done.results) if done else (-1, ())
-        return Leave(self.service, actor, reason, now, epoch, revision, results, force)
-
-    def _trip_hung(self) -> None:
-        text = f"the checks did not end within {self.recovery.round_timeout:g} seconds"
-        self.trip(CriticalError(text, kind="check_hung", outcome=Outcome.NOT_STARTED))
-
-    def _look_after_alerts(self) -> None:
-        """Have what is due paged again, and sinks that hang looked after."""
-        self._dispatcher.replace_hung()
-        self._notes.note_refusals(is_last=False)
-        try:
-            if self._keeper.store.care():
-                self._dispatcher.wake()
-        except StoreError as error:
-            self._log_store(error)
-
     def plan_reset(self) -> ResetPlan:
         """Make every check now and say what a reset would check and release; change nothing.
 
         Raises:
             ConfigurationError: the FailSafe was not started.
         """
-        return self._plan()[0]
+        self._require_started()
+        return self._rounds.plan()[0]
 
-    def _plan(self) -> tuple[ResetPlan, Round | None]:
+    def _require_started(self) -> None:
         if not self._is_started:
             raise ConfigurationError(f"failsafe {self.service!r} is not started; call start()")
-        standing = self._keeper.standing
-        latch, incident = standing.latch, standing.incident
-        done = self._monitor.round_now(self.recovery.round_timeout)
-        if done is None:
-            return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",)), None
-        return ResetPlan(latch.epoch, latch.state, incident, done.results, done.failed), done
 
     def reset(
         self, *, actor: str, reason: str, force: bool = False, epoch: int | None = None
@@ -565,7 +447,8 @@ class FailSafe:
                 or there is nothing to reset.
         """
         actor, reason = _said("actor", actor), _said("reason", reason)
-        plan, done = self._plan()
+        self._require_started()
+        plan, done = self._rounds.plan()
         if plan.missing and not force:
             raise ResetRefusedError(
                 f"recovery is not proven, these checks failed: {', '.join(plan.missing)}",
@@ -574,34 +457,19 @@ class FailSafe:
         if plan.incident is None:
             raise ResetRefusedError(f"failsafe {self.service!r} is not in fail-safe mode")
         seen = plan.epoch if epoch is None else epoch
-        self._notes.note_refusals(is_last=True)
         try:
-            self._keeper.leave(self._leave(actor, reason, seen, done, force=force))
+            self._rounds.leave(actor, reason, seen, done, force=force)
         except IllegalSignalError as stale:
             raise ResetRefusedError(str(stale), ("epoch",)) from stale
         except StoreError as error:
             raise ResetRefusedError(f"it cannot be recorded: {error}", ("store",)) from error
-        self._dispatcher.wake()
         self._observers.tell()
-
-    # The store's problems
-
-    def _log_store(self, problem: StoreError | None) -> None:
-        """Say once what is wrong with the store, and once that it is well again."""
-        kind = problem.kind if problem else None
-        if kind == self._logged:
-            return
-        self._logged = kind
-        if problem is None:
-            logger.warning("the store of %s can be read and written again", self.service)
-        else:
-            logger.error("%s: %s; %s", self.service, problem, problem.action)
 
     # The report
 
     def status(self) -> SystemStatus:
         """Return what is known now, without asking any dependency."""
-        done, standing = self._round, self._keeper.standing
+        done, standing = self._rounds.last, self._keeper.standing
         problem, doubts = self._keeper.problem, self._keeper.in_doubt()
         age = time.monotonic() - done.ended if done else None
         return SystemStatus(
@@ -663,10 +531,10 @@ class FailSafe:
         self._observers.after_fork()
         self._refusals.after_fork()
         self._doubts.after_fork()
-        self._make_threads()
+        self._dispatcher = self._make_dispatcher()
         if self._is_started:
             self._dispatcher.start()
-            self._monitor.start()
+        self._rounds.after_fork(is_started=self._is_started)
 
 
 def _said(name: str, value: object) -> str:

@@ -5,16 +5,20 @@ Never here: what changes the standing.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from datetime import UTC, datetime
 
 from failstop._keeper import Keeper
 from failstop._refusals import Refusals
+from failstop._storefile import StoreError
 from failstop.events import Checked, Refused
 from failstop.recovery._monitor import Round
 
 __all__ = ["Notes"]
+
+logger = logging.getLogger("failstop")
 
 REFUSED_EVERY = 60.0
 """Seconds between two journal rows that count refused calls."""
@@ -33,6 +37,19 @@ class Notes:
         self._checked_at = -math.inf
         self._refused = 0
         self._refused_at = -math.inf
+        self._problem: str | None = None
+
+    def note_store(self, problem: StoreError | None) -> None:
+        """Log once what is wrong with the store, and once that it is well again."""
+        kind = problem.kind if problem else None
+        if kind == self._problem:
+            return
+        self._problem = kind
+        service = self._keeper.service
+        if problem is None:
+            logger.warning("the store of %s can be read and written again", service)
+        else:
+            logger.error("%s: %s; %s", service, problem, problem.action)
 
     def note_checks(self, done: Round) -> None:
         """Tell the observers every round, and the journal the results that changed."""

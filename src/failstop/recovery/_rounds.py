@@ -1,0 +1,260 @@
+"""The check rounds: what each gathers, and what it means for the latch.
+
+A round rests on the revision at which it began, so a failure that came meanwhile makes it void.
+Never here: how a check is made, or which thread makes the rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from failstop._commits import Commits
+from failstop._keeper import Keeper, Seen
+from failstop._latch import IllegalSignalError, State
+from failstop._standing import Leave
+from failstop._storefile import StoreError
+from failstop._watchdog import Watchdog
+from failstop.alerts._dispatcher import Dispatcher
+from failstop.errors import CriticalError, Outcome
+from failstop.events import Incident, InDoubt
+from failstop.recovery._checks import StoreCheck, failed_round
+from failstop.recovery._doubts import Doubts
+from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round, user_check
+from failstop.recovery._notes import Notes
+from failstop.recovery._settings import CheckFunction, Recovery
+from failstop.status import ResetPlan
+
+__all__ = ["Reactions", "Rounds"]
+
+logger = logging.getLogger("failstop")
+
+
+@dataclass(frozen=True, slots=True)
+class Reactions:
+    """What a round has its FailSafe do."""
+
+    trip: Callable[[CriticalError], object]
+    suspend: Callable[[Incident], None]
+    report_in_doubt: Callable[[InDoubt], bool]
+    tell: Callable[[], None]
+    dispatcher: Callable[[], Dispatcher]
+
+
+class Rounds:
+    """Make the check rounds of one service, and act on them.
+
+    Args:
+        keeper: keeps the standing.
+        recovery: how fail-safe mode is left.
+        dependencies: what is probed, by name.
+        commits: the commits under way, also those of processes that are gone.
+        doubts: asks what became of transactions in doubt.
+        notes: tells observers and journal.
+        watchdog: what sees that a round hangs.
+        reactions: what a round has its FailSafe do.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        recovery: Recovery,
+        dependencies: Mapping[str, Dependency],
+        commits: Commits,
+        doubts: Doubts,
+        notes: Notes,
+        watchdog: Watchdog,
+        reactions: Reactions,
+    ) -> None:
+        self._keeper = keeper
+        self._recovery = recovery
+        self._dependencies = dependencies
+        self._commits = commits
+        self._doubts = doubts
+        self._notes = notes
+        self._watchdog = watchdog
+        self._reactions = reactions
+        self._checks = [user_check(function) for function in recovery.checks]
+        self._passed: tuple[int, int] = (-1, 0)
+        self.last: Round | None = None
+        self._monitor = self._make_monitor()
+
+    def _make_monitor(self) -> Monitor:
+        recovery = self._recovery
+        return Monitor(
+            self._step,
+            recovery.probe_interval,
+            recovery.round_timeout,
+            self._trip_hung,
+            self._watchdog,
+        )
+
+    def add(self, function: CheckFunction) -> None:
+        """Make a user's check too from now on."""
+        self._checks.append(user_check(function))
+
+    # The thread
+
+    def start(self) -> None:
+        """Start the monitor, and verify: return when the state is STARTING no more."""
+        self._monitor.start()
+        while self._state is State.STARTING:  # a failure elsewhere makes a round's evidence void
+            self.require_round()
+
+    def require_round(self) -> None:
+        """Have a round made now; one that does not end in time trips."""
+        if self.round_now() is None:
+            self._trip_hung()
+
+    def round_now(self) -> Round | None:
+        """Return a full round that began after this call, or None where it took too long."""
+        return self._monitor.round_now(self._recovery.round_timeout)
+
+    def close(self, timeout: float) -> None:
+        """End the monitor, waiting up to `timeout` seconds for the round that is under way."""
+        self._monitor.close(timeout)
+
+    def after_fork(self, *, is_started: bool) -> None:
+        """In a forked child: have a monitor of its own."""
+        self._monitor = self._make_monitor()
+        if is_started:
+            self._monitor.start()
+
+    def _trip_hung(self) -> None:
+        text = f"the checks did not end within {self._recovery.round_timeout:g} seconds"
+        self._reactions.trip(CriticalError(text, kind="check_hung", outcome=Outcome.NOT_STARTED))
+
+    @property
+    def _state(self) -> State:
+        return self._keeper.standing.latch.state
+
+    # One round
+
+    def _step(self, is_full: bool) -> Round:
+        """Make one check round and act on it; called by the monitor's thread."""
+        seen, problem = self._sync()
+        self._adopt_left_behind()
+        must_prove = not self._keeper.is_normal
+        checks = self._checks_due(problem, is_full=is_full, must_prove=must_prove)
+        done = make_round(list(checks), seen.revision)
+        self.last = done
+        self._notes.note_checks(done)
+        try:
+            self._act_on(done, seen)
+        except IllegalSignalError:
+            logger.debug("a check round was overtaken by a failure, so it proves nothing")
+        except StoreError as error:
+            self._notes.note_store(error)
+        if not must_prove:
+            self._doubts.ask()
+        self._look_after_alerts()
+        self._reactions.tell()
+        return done
+
+    def _checks_due(
+        self, problem: StoreError | None, *, is_full: bool, must_prove: bool
+    ) -> Iterator[Check]:
+        if self._keeper.store.is_durable:
+            yield Check("store", StoreCheck(problem), is_critical=True)
+        for name, dependency in tuple(self._dependencies.items()):
+            yield Check(name, dependency.probe, is_critical=True)
+        if must_prove:
+            yield Check("in doubt", self._doubts.prove)
+        if is_full or must_prove:
+            yield from self._checks
+
+    def _sync(self) -> tuple[Seen, StoreError | None]:
+        """Bring memory and store together; return why that failed, where it did."""
+        try:
+            seen = self._keeper.sync()
+        except StoreError as error:
+            self._notes.note_store(error)
+            return Seen(self._keeper.standing.latch.revision, False, None), error
+        self._notes.note_store(self._keeper.problem)
+        if seen.entered is not None:
+            self._reactions.suspend(seen.entered)
+        return seen, None
+
+    def _adopt_left_behind(self) -> None:
+        """Keep what processes of this host that are gone left in doubt."""
+        for doubts in self._commits.left_behind():
+            kept = [self._reactions.report_in_doubt(doubt) for doubt in doubts]
+            if not all(kept):
+                break  # what is not in the store stays where it is
+
+    def _look_after_alerts(self) -> None:
+        """Have what is due paged again, and sinks that hang looked after."""
+        dispatcher = self._reactions.dispatcher()
+        dispatcher.replace_hung()
+        self._notes.note_refusals(is_last=False)
+        try:
+            if self._keeper.store.care():
+                dispatcher.wake()
+        except StoreError as error:
+            self._notes.note_store(error)
+
+    # What a round means
+
+    def _act_on(self, done: Round, seen: Seen) -> None:
+        state, incident = self._state, self._keeper.standing.incident
+        is_open = state in (State.STARTING, State.NORMAL) or seen.is_over
+        if is_open and done.error is not None:
+            self._reactions.trip(done.error)
+        elif state is State.STARTING:
+            self._act_on_start(done)
+        elif seen.is_over:
+            self._keeper.follow(done.revision)
+        elif incident is not None and done.failed:
+            self._passed = (-1, 0)
+            self._keeper.fail_recovery(done.failed)
+            self._keeper.void_evidence()
+        elif incident is not None:
+            self._count_passed(done)
+
+    def _act_on_start(self, done: Round) -> None:
+        if done.failed:
+            self._reactions.trip(failed_round(done))
+        else:
+            self._keeper.verify(done.revision)
+
+    def _count_passed(self, done: Round) -> None:
+        """Count the rounds that passed in a row since the last failure, whoever saw it."""
+        if self._state is State.FAIL_SAFE:
+            self._keeper.begin_recovery(done.revision)
+        revision, count = self._passed
+        count = count + 1 if revision == done.revision else 1
+        self._passed = (done.revision, count)
+        latch = self._keeper.standing.latch
+        if count < self._recovery.consecutive or not self._recovery.is_automatic or latch.is_held:
+            return
+        reason = f"all checks passed in {count} consecutive rounds"
+        self.leave(None, reason, latch.epoch, done, force=False)
+
+    # Leaving fail-safe mode
+
+    def leave(
+        self, actor: str | None, reason: str, epoch: int, done: Round | None, *, force: bool
+    ) -> None:
+        """Leave fail-safe mode on a round, or by a person.
+
+        Raises:
+            IllegalSignalError: a failure came since, it needs a person, or there is no incident.
+            StoreError: it cannot be written, so it does not happen.
+        """
+        now = datetime.now(UTC)
+        revision, results = (done.revision, done.results) if done else (-1, ())
+        facts = (self._keeper.service, actor, reason, now, epoch, revision, results, force)
+        self._notes.note_refusals(is_last=True)
+        self._keeper.leave(Leave(*facts))
+        self._reactions.dispatcher().wake()
+
+    def plan(self) -> tuple[ResetPlan, Round | None]:
+        """Make a full round and return what a reset would do, with the round; None where hung."""
+        standing = self._keeper.standing
+        latch, incident = standing.latch, standing.incident
+        done = self.round_now()
+        if done is None:
+            return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",)), None
+        return ResetPlan(latch.epoch, latch.state, incident, done.results, done.failed), done
