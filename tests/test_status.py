@@ -145,6 +145,37 @@ def test_a_plan_is_allowed_only_with_an_incident_and_nothing_missing() -> None:
     assert not replace(plan, state=State.NORMAL).is_allowed
 
 
+def test_a_plan_needs_no_force_for_what_a_person_accepts() -> None:
+    moved = replace(WELL, is_passed=False, needs_person=True, detail="the timeline changed")
+    plan = ResetPlan(1, State.RECOVERING, INCIDENT, (moved,), (), ("database",))
+    assert plan.is_allowed
+    assert plan.releases == (
+        "ends incident f00d: the server is gone",
+        "guarded operations are sent again",
+        "accepts what 'database' found: the timeline changed",
+    )
+
+
+def test_a_plan_says_what_is_missing_and_why() -> None:
+    lost = replace(WELL, is_passed=False, detail="2 committed writes are lost")
+    plan = ResetPlan(1, State.FAIL_SAFE, INCIDENT, (lost,), ("database", "monitor"))
+    assert plan.why == (
+        "database: 2 committed writes are lost",
+        "monitor: did not answer in time",
+    )
+    assert replace(plan, state=State.NORMAL, incident=None).releases == ()
+
+
+def test_a_plan_is_plain_json() -> None:
+    plan = ResetPlan(1, State.FAIL_SAFE, INCIDENT, (WELL,), ("database",))
+    told = plan.to_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["allowed"] is False
+    assert told["incident"]["incidentId"] == "f00d"
+    assert told["checks"][0]["needsPerson"] is False
+    assert replace(plan, incident=None).to_dict()["incident"] is None
+
+
 def test_the_status_of_a_running_service_asks_nobody() -> None:
     with FailSafe("api", recovery=Recovery(probe_interval=60.0)) as failsafe:
         before = failsafe._rounds.last

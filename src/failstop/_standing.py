@@ -202,9 +202,11 @@ class Leave:
         else:
             self._require_current(latch)
             latch = latch.step(Signal.RESET, epoch=self.epoch)
-        failed = tuple(each.name for each in self.evidence if not each.is_passed)
+        found = [each for each in self.evidence if not each.is_passed]
+        failed = tuple(each.name for each in found if not each.needs_person)
+        accepted = tuple(each.name for each in found if each.needs_person)
         facts = (self.service, latch.epoch, self.at, incident)
-        event = Reset(*facts, self.actor, self.reason, failed, self.evidence)
+        event = Reset(*facts, self.actor, self.reason, failed, self.evidence, accepted)
         return Change(Standing(latch), event)
 
     def _proven(self, latch: Latch) -> Latch:

@@ -80,13 +80,17 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One piece of evidence: what a check found, when it ended, and how long it took (seconds)."""
+    """One piece of evidence: what a check found, when it ended, and how long it took (seconds).
+
+    `needs_person` is true of a failed one whose finding a person's reset accepts, and nothing else.
+    """
 
     name: str
     is_passed: bool
     detail: str
     observed_at: datetime
     duration: float
+    needs_person: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +179,8 @@ class RecoveryFailed(Event):
 class Reset(Event):
     """Fail-safe mode was left; `actor` is None where recovery was proven and automatic.
 
-    `failed` names the checks that a forced reset overruled; `evidence` is the check round on
-    which the reset rests.
+    `failed` names the checks that a forced reset overruled, `accepted` those whose finding it
+    accepted; `evidence` is the check round on which the reset rests.
     """
 
     incident: Incident
@@ -184,6 +188,7 @@ class Reset(Event):
     reason: str
     failed: tuple[str, ...] = ()
     evidence: tuple[CheckResult, ...] = ()
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +200,15 @@ class Doubted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Resolved(Event):
-    """What became of a transaction in doubt is known: COMMITTED or ROLLED_BACK, for good."""
+    """What became of a transaction in doubt is known: COMMITTED or ROLLED_BACK, for good.
+
+    `actor` is the person who said so, with a reason; None where the database was asked.
+    """
 
     doubt: InDoubt
     outcome: Outcome
+    actor: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

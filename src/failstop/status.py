@@ -36,7 +36,7 @@ class ResetPlan:
     """What a reset would check and release, as seen at `epoch`.
 
     `missing` names the checks that failed; a reset without `force=True` is refused while there
-    are any.
+    are any. `accepts` names those whose finding a person's reset accepts, with its own word.
     """
 
     epoch: int
@@ -44,11 +44,50 @@ class ResetPlan:
     incident: Incident | None
     checks: tuple[CheckResult, ...]
     missing: tuple[str, ...]
+    accepts: tuple[str, ...] = ()
 
     @property
     def is_allowed(self) -> bool:
         """True where a reset by a person would be taken without force."""
-        return self.state in (State.FAIL_SAFE, State.RECOVERING) and not self.missing
+        return self.is_suspended and not self.missing
+
+    @property
+    def is_suspended(self) -> bool:
+        """True where there is anything to reset."""
+        return self.state in (State.FAIL_SAFE, State.RECOVERING)
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What each missing check found, a sentence for each."""
+        details = {check.name: check.detail for check in self.checks}
+        silent = "did not answer in time"
+        return tuple(f"{name}: {details.get(name, silent)}" for name in self.missing)
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """What a reset would do, in sentences; nothing where there is nothing to reset."""
+        if self.incident is None or not self.is_suspended:
+            return ()
+        found = {check.name: check.detail for check in self.checks}
+        return (
+            f"ends incident {self.incident.incident_id}: {self.incident.cause}",
+            "guarded operations are sent again",
+            *(f"accepts what {name!r} found: {found.get(name)}" for name in self.accepts),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON's types."""
+        return {
+            "epoch": self.epoch,
+            "state": self.state.value,
+            "allowed": self.is_allowed,
+            "incident": None if self.incident is None else _incident(self.incident),
+            "checks": [_check(check) for check in self.checks],
+            "missing": list(self.missing),
+            "accepts": list(self.accepts),
+            "why": list(self.why),
+            "releases": list(self.releases),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +219,7 @@ class SystemStatus:
             "message": self.message,
             "tradingSafety": {"safe": is_operational, "reasons": list(self.reasons)},
             "database": self.database(),
-            "checks": [self._check(check) for check in self.checks],
+            "checks": [_check(check) for check in self.checks],
             "inDoubt": [_doubt(doubt) for doubt in self.in_doubt],
             "alerts": {
                 "pending": self.alerts_pending,
@@ -204,16 +243,35 @@ class SystemStatus:
             "epoch": self.epoch,
         }
 
-    def _check(self, check: CheckResult) -> dict[str, Any]:
-        age = (datetime.now(UTC) - check.observed_at).total_seconds()
-        return {
-            "name": check.name,
-            "status": "pass" if check.is_passed else "fail",
-            "detail": check.detail,
-            "observedAt": timestamp(check.observed_at),
-            "ageSeconds": round(max(age, 0.0), 3),
-            "latencySeconds": round(check.duration, 6),
-        }
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    age = (datetime.now(UTC) - check.observed_at).total_seconds()
+    return {
+        "name": check.name,
+        "status": "pass" if check.is_passed else "fail",
+        "needsPerson": check.needs_person,
+        "detail": check.detail,
+        "observedAt": timestamp(check.observed_at),
+        "ageSeconds": round(max(age, 0.0), 3),
+        "latencySeconds": round(check.duration, 6),
+    }
+
+
+def _incident(incident: Incident) -> dict[str, Any]:
+    return {
+        "incidentId": incident.incident_id,
+        "epoch": incident.epoch,
+        "errorCode": incident.error_code.value,
+        "kind": incident.kind,
+        "reason": incident.reason,
+        "cause": incident.cause,
+        "action": incident.action,
+        "since": timestamp(incident.since),
+        "occurrences": incident.occurrences,
+        "needsPerson": incident.needs_person,
+        "actor": incident.actor,
+        "acknowledgedBy": incident.acknowledged_by,
+    }
 
 
 def _doubt(doubt: InDoubt) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def alert_for(event: Event, host: str) -> Alert | None:
             return _alert(event, incident, host, AlertAction.ACKNOWLEDGE, f"taken by {actor}")
         case Reset(incident=incident, actor=actor, reason=reason, failed=failed):
             said = f"reset by {actor or 'verified recovery'}: {reason}"
+            if event.accepted:
+                said += f"; accepted what these checks found: {', '.join(event.accepted)}"
             if failed:
                 said += f"; FORCED although these checks failed: {', '.join(failed)}"
             return _alert(event, incident, host, AlertAction.RESOLVE, said)
@@ -82,6 +84,8 @@ def resolved(event: Resolved, incident: Incident | None, host: str) -> Alert:
     """
     doubt, kind = event.doubt, "in_doubt"
     said = f"transaction {doubt.key!r} of {doubt.database!r} was in doubt and is {event.outcome}"
+    if event.actor is not None:
+        said += f", as {event.actor} says: {event.reason}"
     if incident is not None:
         return replace(_alert(event, incident, host, AlertAction.UPDATE, redact(said)), kind=kind)
     note = _digest(doubt.database, doubt.key, doubt.since.isoformat())

@@ -124,6 +124,17 @@ class Round:
         """The names of the checks that failed."""
         return tuple(result.name for result in self.results if not result.is_passed)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of those among them that only force overrules."""
+        found = (each for each in self.results if not each.is_passed and not each.needs_person)
+        return tuple(result.name for result in found)
+
+    @property
+    def accepts(self) -> tuple[str, ...]:
+        """The names of those among them whose finding a person's reset accepts."""
+        return tuple(result.name for result in self.results if result.needs_person)
+
 
 def user_check(function: CheckFunction) -> Check:
     """Make a user's function a check that passes by returning True."""

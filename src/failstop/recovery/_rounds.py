@@ -257,4 +257,5 @@ class Rounds:
         done = self.round_now()
         if done is None:
             return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",)), None
-        return ResetPlan(latch.epoch, latch.state, incident, done.results, done.failed), done
+        found = (done.results, done.missing, done.accepts)
+        return ResetPlan(latch.epoch, latch.state, incident, *found), done
