@@ -16,13 +16,13 @@ import failstop
 ROOT = Path(failstop.__file__).parent
 
 FLOORS = [
-    ("errors", "events", "_process", "_redaction", "_settings", "_watchdog"),
+    ("counts", "errors", "events", "_process", "_redaction", "_settings", "_watchdog"),
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
     ("_commits", "_in_doubt", "_store", "status"),
     ("_failsafe", "_keeper", "_refusals", "journal", "recovery"),
     ("_boundary", "_gateway", "_response", "database", "schema"),
     ("", "web"),
-    ("asgi", "wsgi", "flask", "fastapi", "testing", "scan"),
+    ("asgi", "wsgi", "flask", "fastapi", "prometheus", "testing", "scan"),
     ("drill",),
     ("cli",),
 ]

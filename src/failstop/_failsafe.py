@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 
 from failstop import _scope
 from failstop._commits import Commits
+from failstop._historian import Historian
 from failstop._keeper import Keeper
 from failstop._latch import IllegalSignalError, State
 from failstop._observers import Observers, call
@@ -28,7 +29,8 @@ from failstop._watchdog import Watchdog
 from failstop.alerts._dispatcher import Dispatcher
 from failstop.alerts._rehearsal import Arrival, rehearse
 from failstop.alerts._route import Route, Sink, routes_of
-from failstop.errors import ConfigurationError, CriticalError, ResetRefusedError
+from failstop.counts import Counted, Counts, Tally
+from failstop.errors import ConfigurationError, CriticalError, Outcome, ResetRefusedError
 from failstop.events import (
     AlertDelivered,
     AlertFailed,
@@ -84,10 +86,13 @@ class FailSafe:
         self.noun: str = require_text("noun", noun)
         self.recovery: Recovery = recovery if recovery is not None else Recovery()
         self.watchdog: Watchdog = Watchdog()
+        self._responses = {outcome: Tally() for outcome in Outcome}
         self._routes = routes_of(sinks)
         self._keeper = Keeper(service, store, self._routes)
         self._refusals = Refusals(service, is_automatic=self.recovery.is_automatic)
         self._observers = Observers(self._keeper.events)
+        self._historian = Historian(self._keeper.store.path)
+        self._observers.add(self._historian.note)
         self._dependencies: dict[str, Dependency] = {}
         self._databases: list[str] = []
         self._notes = Notes(self._keeper, self._refusals)
@@ -157,6 +162,20 @@ class FailSafe:
     def refusals(self) -> int:
         """The number of calls refused so far in this process."""
         return self._refusals.count
+
+    def count_response(self, outcome: Outcome) -> None:
+        """Count a failure response; called where one is made."""
+        self._responses[outcome].one()
+
+    def counts(self) -> Counts:
+        """Return what was counted in this process so far; asks nothing of any dependency."""
+        counted = {
+            name: dependency.counts()
+            for name, dependency in tuple(self._dependencies.items())
+            if isinstance(dependency, Counted)
+        }
+        responses = {outcome: tally.count for outcome, tally in self._responses.items()}
+        return Counts(self.refusals, responses, counted)
 
     def require(self) -> None:
         """Return in NORMAL.
@@ -489,6 +508,8 @@ class FailSafe:
             observed_at=done.ended_at if done else None,
             warnings=(*self._warnings(), *self._doubts.advice(doubts)),
             in_doubt=doubts,
+            history=self._historian.tell(),
+            salt=self._keeper.salt,
         )
 
     def _warnings(self) -> tuple[str, ...]:
@@ -529,7 +550,7 @@ class FailSafe:
         self.watchdog.after_fork()
         self.commits.after_fork()
         self._observers.after_fork()
-        self._refusals.after_fork()
+        self._historian.after_fork()
         self._doubts.after_fork()
         self._dispatcher = self._make_dispatcher()
         if self._is_started:

@@ -5,14 +5,13 @@ Never here: whether a call is refused.
 
 from __future__ import annotations
 
-import itertools
-import threading
 from datetime import UTC, datetime
 from typing import Any
 
 from failstop._latch import State
 from failstop._scope import current_scope
 from failstop._standing import Standing
+from failstop.counts import Tally
 from failstop.errors import OperationsSuspendedError
 
 __all__ = ["Refusals"]
@@ -32,22 +31,13 @@ class Refusals:
         self._service = service
         self._is_automatic = is_automatic
         self._template: _Template = self._make(Standing())
-        # Each refusal takes one number, and so does each look at the count: no lock, no loss.
-        self._count_one = itertools.count().__next__
-        self._looks = 0
-        self.after_fork()
-
-    def after_fork(self) -> None:
-        """Begin with a lock of its own."""
-        self._looking = threading.Lock()
+        self._tally = Tally()
+        self._count_one = self._tally.one
 
     @property
     def count(self) -> int:
         """The number of refusals so far in this process."""
-        with self._looking:
-            count = self._count_one() - self._looks
-            self._looks += 1
-            return count
+        return self._tally.count
 
     def refusal(self, standing: Standing) -> OperationsSuspendedError:
         """Return the refusal of `standing`; what it says is made once a standing, not once a call.

@@ -38,7 +38,9 @@ class FailureResponse(NamedTuple):
 def response_for(
     error: CriticalError, outcome: Outcome, failsafe: FailSafe | None
 ) -> FailureResponse:
-    """Return the response for `error` and the `outcome` of the call it ended."""
+    """Return the response for `error` and the `outcome` of the call it ended, and count it."""
+    if failsafe is not None:
+        failsafe.count_response(outcome)
     error_code, reason = _cause(error)
     is_gateway = error_code is ErrorCode.GATEWAY_UNAVAILABLE
     title = f"{failsafe.noun if failsafe else NOUN} temporarily unavailable"

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.sql.elements import TextClause
 
 from failstop._failsafe import FailSafe
+from failstop.counts import DatabaseCounts
 from failstop.database import schema
 from failstop.database._deadline import deadline as deadline_of
 from failstop.database._facts import read_facts
@@ -131,6 +132,10 @@ class GuardedDatabase:
         return DatabaseHealth(
             self._name, seen["status"], seen["latencySeconds"], seen["ageSeconds"]
         )
+
+    def counts(self) -> DatabaseCounts:
+        """Return how operations ended in this process, and how its pool is used now."""
+        return self._guard.tallies.counts(self._guard.engine.pool)
 
     def findings(self) -> tuple[Finding, ...]:
         """Ask the engine and the server which of their settings void or weaken a claim.

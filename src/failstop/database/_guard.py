@@ -36,6 +36,7 @@ from failstop._latch import State
 from failstop._observers import call
 from failstop._scope import current_scope
 from failstop._scope import mark as mark_scope
+from failstop.counts import Deadline
 from failstop.database._attempt import Attempts
 from failstop.database._deadline import GRACE, CallOverdueError, current_limit
 from failstop.database._deadline import deadline as limited
@@ -64,6 +65,7 @@ from failstop.database._receipts import (
     insert_parameters,
 )
 from failstop.database._settings import session_settings, statement_timeout
+from failstop.database._tallies import Tallies
 from failstop.database._transaction import Transaction, outcome_of
 from failstop.diagnosis import Diagnoser, Diagnosis, Phase, Verdict, to_error
 from failstop.errors import (
@@ -94,6 +96,9 @@ OWN = (
 
 LEAST = 0.01
 """Seconds with which it is worth to ask."""
+
+ENDED_BY_SERVER = "query_cancelled"
+"""The kind of a statement that outlasted the time which the server was told."""
 
 NO_SCHEMA = ("3F000", "42501", "42703", "42P01")
 """SQLSTATEs of a table of receipts that is missing, old, or not to be written by this role."""
@@ -149,6 +154,7 @@ class Guard:
         self.deadline = deadline
         self.diagnoser = diagnoser
         self.has_receipts = has_receipts
+        self.tallies = Tallies(failsafe)
         self.generation = 0
         self.target: Target | None = None
         self._connect_deadline = connect_deadline
@@ -187,7 +193,8 @@ class Guard:
         return limit is not None and limit <= time.monotonic()
 
     def overdue(self, became: str) -> CallOverdueError:
-        """Return the error for a call that has used up its own time."""
+        """Return the error for a call that has used up its own time, and count it."""
+        self.tallies.late(Deadline.CALL)
         return CallOverdueError(
             f"database {self.name!r}: the deadline of the call is over; {became}"
         )
@@ -254,7 +261,12 @@ class Guard:
         connection = self.engine.dialect.get_driver_connection(made)
         require_strict(driver, connection)
         line = Line(
-            self.failsafe.watchdog, connection, driver, generation=generation, is_probe=is_probe
+            self.failsafe.watchdog,
+            connection,
+            driver,
+            generation=generation,
+            is_probe=is_probe,
+            tallies=None if is_probe else self.tallies,
         )
         adopt_timer(connection, line)
         watch_durability(driver, connection, line.reduce)
@@ -657,6 +669,9 @@ class Guard:
                 return
             transaction.settle(outcome)
             transaction.is_told = True
+            transaction.verdict = diagnosis.verdict
+        if diagnosis.kind == ENDED_BY_SERVER:
+            self.tallies.late(Deadline.SERVER)
         if diagnosis.verdict is not Verdict.CRITICAL:
             return
         if line.cut is Cut.TRIP:

@@ -17,8 +17,10 @@ from enum import Enum
 from typing import Any
 
 from failstop._watchdog import Timer, Watchdog
+from failstop.counts import Deadline
 from failstop.database._deadline import GRACE
 from failstop.database._receipts import NONE
+from failstop.database._tallies import Tallies
 from failstop.database._transaction import Transaction
 from failstop.errors import ConfigurationError
 
@@ -44,6 +46,7 @@ class Line(Timer):
         driver: SQLAlchemy's name of the driver.
         generation: the guard's number of trips when the connection was asked for.
         is_probe: whether it is the monitor's, which no trip cuts.
+        tallies: where its operations are counted, None where they are not.
 
     `limit` is the end of the call that has checked the connection out, None where it has none;
     `time_told` the seconds for which the server was last told to let a statement run.
@@ -61,6 +64,7 @@ class Line(Timer):
         "_is_leaving",
         "_lock",
         "_owner",
+        "_tallies",
         "cut",
         "generation",
         "is_probe",
@@ -82,8 +86,10 @@ class Line(Timer):
         *,
         generation: int,
         is_probe: bool,
+        tallies: Tallies | None = None,
     ) -> None:
         super().__init__(watchdog)
+        self._tallies = tallies
         self.generation = generation
         self.is_probe = is_probe
         self.cut: Cut | None = None
@@ -118,6 +124,8 @@ class Line(Timer):
                 self._sever(self._ending)
                 if self._is_leaving:
                     self._close()
+                elif self._tallies is not None and self.cut is Cut.DEADLINE:
+                    self._tallies.late(Deadline.WATCHDOG)
 
     def abort(self) -> None:
         """End what is under way because of a trip; a COMMIT is given a moment for its answer."""
@@ -136,6 +144,8 @@ class Line(Timer):
         """Turn to the next transaction; what became of the last one changes no more."""
         if self.transaction is not None:
             self.transaction.is_open = False
+            if self._tallies is not None:
+                self._tallies.end(self.transaction)
         self.transaction = transaction
 
     def hand_over(self) -> bool:

@@ -114,6 +114,11 @@ class FairQueue(QueueCommon[ConnectionPoolEntry]):
         """Return the number of idle connections."""
         return len(self._idle)
 
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a connection."""
+        return len(self._places)
+
     def put(
         self, item: ConnectionPoolEntry, block: bool = True, timeout: float | None = None
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from failstop.database._receipts import Receipt
-from failstop.diagnosis import Phase
+from failstop.diagnosis import Phase, Verdict
 from failstop.errors import Outcome
 
 __all__ = ["Transaction", "outcome_of"]
@@ -17,7 +17,7 @@ class Transaction:
     `epoch` is the FailSafe's when it began; `is_told` is true once a failure of it was raised,
     `is_open` until its outcome changes no more. `receipt` is what its BEGIN writes, None where it
     writes none, and `backend` the number of the server's process that began it. `is_kept` is true
-    once the store holds that its outcome is in doubt.
+    once the store holds that its outcome is in doubt; `verdict` is what its last failure meant.
     """
 
     __slots__ = (
@@ -32,6 +32,7 @@ class Transaction:
         "phase",
         "receipt",
         "since",
+        "verdict",
     )
 
     def __init__(
@@ -46,6 +47,7 @@ class Transaction:
         self.is_open = True
         self.is_told = False
         self.is_kept = False
+        self.verdict: Verdict | None = None
         self.phase = Phase.BEGIN
         self.outcome = Outcome.NOT_STARTED
 
