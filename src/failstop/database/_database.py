@@ -267,7 +267,7 @@ class GuardedDatabase:
         Raises:
             CriticalDatabaseError: the database does not answer.
         """
-        return self._ask(lambda connection: self._guard.question(connection, doubt))
+        return self._ask(lambda connection: self._guard.settlement.question(connection, doubt))
 
     def _receipt(self, key: object, fingerprint: object = None) -> Receipt:
         require_keyed(key, has_receipts=self._receipts, name=self._name)

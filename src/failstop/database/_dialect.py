@@ -160,7 +160,7 @@ class GuardedDialect(_Driver):
                 transaction.enter(Phase.COMMIT)
             super().do_commit(dbapi_connection)
             return
-        doubt = self.guard.doubt_of(transaction)
+        doubt = self.guard.settlement.doubt_of(transaction)
         with self.guard.failsafe.commits.under_way(doubt, lambda: transaction.is_accounted):
             transaction.enter(Phase.COMMIT)
             try:
@@ -185,7 +185,7 @@ class GuardedDialect(_Driver):
         is_lost = isinstance(error, self.dbapi.Error) and self.is_disconnect(
             error, dbapi_connection, None
         )
-        self.guard.settle_commit(line, transaction, error, is_lost=is_lost, limit=limit)
+        self.guard.settlement.settle(line, transaction, error, is_lost=is_lost, limit=limit)
         line.is_thrown_away = True
         dbapi_connection._connection_record.invalidate()  # noqa: SLF001 - the fairy's checks in
 

@@ -39,7 +39,6 @@ from failstop._scope import mark as mark_scope
 from failstop.counts import Deadline
 from failstop.database._attempt import Attempts
 from failstop.database._deadline import GRACE, CallOverdueError, current_limit
-from failstop.database._deadline import deadline as limited
 from failstop.database._dialect import guard_dialect, raise_unguarded
 from failstop.database._drivers import (
     TransactionStatus,
@@ -55,7 +54,7 @@ from failstop.database._drivers import (
 from failstop.database._facts import Target, target_of
 from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
-from failstop.database._question import WAITED, put_question
+from failstop.database._question import WAITED
 from failstop.database._queue import FairQueue
 from failstop.database._receipts import (
     NONE,
@@ -65,21 +64,20 @@ from failstop.database._receipts import (
     insert_parameters,
 )
 from failstop.database._settings import session_settings, statement_timeout
+from failstop.database._settlement import SILENT, Settlement, suspended
 from failstop.database._tallies import Tallies
 from failstop.database._transaction import Transaction, outcome_of
-from failstop.diagnosis import Diagnoser, Diagnosis, Phase, Verdict, to_error
+from failstop.diagnosis import Diagnoser, Phase, Verdict, to_error
 from failstop.errors import (
-    CommitOutcomeUnknownError,
     ConfigurationError,
     CriticalError,
-    ErrorCode,
     IdempotencyConflictError,
     KeyInFlightError,
     OperationsSuspendedError,
     Outcome,
     TransactionFailedError,
 )
-from failstop.events import Incident, InDoubt
+from failstop.events import Incident
 
 __all__ = ["Guard"]
 
@@ -94,24 +92,11 @@ OWN = (
 )
 """What the guard itself raises, and so has nothing more to say of."""
 
-LEAST = 0.01
-"""Seconds with which it is worth to ask."""
-
 ENDED_BY_SERVER = "query_cancelled"
 """The kind of a statement that outlasted the time which the server was told."""
 
 NO_SCHEMA = ("3F000", "42501", "42703", "42P01")
 """SQLSTATEs of a table of receipts that is missing, old, or not to be written by this role."""
-
-SILENT = Diagnosis(
-    verdict=Verdict.CRITICAL,
-    error_code=ErrorCode.DB_UNAVAILABLE,
-    kind="deadline_exceeded",
-    cause="The server did not answer by the deadline.",
-    action="Check that the server runs, is not frozen, and that the network lets packets by.",
-    outcome_known=False,
-    sqlstate=None,
-)
 
 
 class Guard:
@@ -164,10 +149,13 @@ class Guard:
         self._tells_sessions = creator.__module__ == "sqlalchemy.engine.create"
         self.probe_engine = Engine(engine.pool.recreate(), engine.dialect, engine.url)
         self._begin_anew()
-        self._question_engine = Engine(_without_pool(engine.pool), engine.dialect, engine.url)
+        asking = Engine(_without_pool(engine.pool), engine.dialect, engine.url)
+        self.settlement = Settlement(
+            failsafe, name=name, deadline=deadline, diagnoser=diagnoser, engine=asking
+        )
         guard_pool(engine.pool, self, is_probe=False)
         guard_pool(self.probe_engine.pool, self, is_probe=True)
-        guard_pool(self._question_engine.pool, self, is_probe=True)
+        guard_pool(asking.pool, self, is_probe=True)
         guard_dialect(engine.dialect, self)
         event.listen(engine, "handle_error", self._on_error)
         for pool in (engine.pool, self.probe_engine.pool):
@@ -393,7 +381,7 @@ class Guard:
     def _require_open(self, line: Line, transaction: Transaction, connection: Any) -> None:
         """Raise where the transaction has ended under its owner, who would go on without it."""
         if transaction_status(connection) is TransactionStatus.NONE:
-            self._tell_gone(line, transaction)
+            raise self.settlement.gone(transaction, self.due(line) - GRACE)
 
     def before_commit(self, line: Line, transaction: Transaction | None, connection: Any) -> None:
         """Raise unless COMMIT would commit this work, and may.
@@ -410,7 +398,7 @@ class Guard:
         backend = backend_of(driver_of(self.engine.dialect), connection)
         is_gone = status is TransactionStatus.NONE and transaction.has_statements
         if is_gone or backend not in (None, transaction.backend):
-            self._tell_gone(line, transaction)
+            raise self.settlement.gone(transaction, self.due(line) - GRACE)
         if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
             self._suspend(Outcome.ROLLED_BACK)
         if status is TransactionStatus.OPEN:
@@ -420,22 +408,6 @@ class Guard:
         if self.is_over(line):
             raise self.overdue("COMMIT was not sent, the work is rolled back")
 
-    def _tell_gone(self, line: Line, transaction: Transaction) -> NoReturn:
-        """Raise for a transaction that somebody else has ended: its receipt tells by which word."""
-        transaction.settle(Outcome.UNKNOWN)
-        transaction.is_told = True
-        error = CommitOutcomeUnknownError(
-            f"database {self.name!r} has no transaction any more, it was ended before its COMMIT",
-            key=transaction.receipt.key if transaction.receipt else None,
-            outcome=Outcome.UNKNOWN,
-            kind="transaction_gone",
-        )
-        self._trip(error)
-        if transaction.receipt is not None and self.engine.dialect.name == "postgresql":
-            limit = self.due(line) - GRACE
-            error.outcome = self._ask(transaction, limit, error.incident_id)
-        raise error
-
     def _suspend(self, outcome: Outcome, cause: BaseException | None = None) -> NoReturn:
         """Raise for work that a trip ended."""
         error = self.suspended(outcome)
@@ -444,19 +416,7 @@ class Guard:
 
     def suspended(self, outcome: Outcome) -> OperationsSuspendedError:
         """Return the error for work that a trip ended."""
-        became = {
-            Outcome.NOT_STARTED: "nothing was done",
-            Outcome.ROLLED_BACK: "the work is rolled back",
-        }.get(outcome, "whether it was committed is not known")
-        incident = self.failsafe.incident
-        error = OperationsSuspendedError(
-            f"failsafe {self.failsafe.service!r} was tripped during the call; {became}",
-            outcome=outcome,
-            incident_id=incident.incident_id if incident else None,
-        )
-        if incident is not None:
-            error.reason, error.cause_code = incident.reason, incident.error_code
-        return error
+        return suspended(self.failsafe, outcome)
 
     def work_of(self, connection: Connection | None) -> Transaction | None:
         """Return the transaction that has begun on a connection."""
@@ -498,134 +458,6 @@ class Guard:
         line.is_reduced = False
         key = transaction.receipt.key if transaction.receipt else ""
         self.failsafe.report_durability_reduced(database=self.name, key=key)
-
-    # A COMMIT without an answer
-
-    def settle_commit(
-        self,
-        line: Line,
-        transaction: Transaction,
-        error: BaseException,
-        *,
-        is_lost: bool,
-        limit: float,
-    ) -> None:
-        """Find out what became of a COMMIT that failed; return where its work is committed.
-
-        The service is tripped first, so that nobody else goes on while the receipt is asked for.
-
-        Args:
-            line: of the connection on which it was sent.
-            transaction: the one to be committed.
-            error: what the driver raised.
-            is_lost: whether the connection is of no more use.
-            limit: the end of the call (seconds, `time.monotonic()`).
-
-        Raises:
-            BaseException: `error`, where it tells the outcome itself or is no failure.
-            CriticalError: the work is rolled back, or what became of it is not known yet.
-        """
-        diagnosis = SILENT
-        if line.cut is None or not line.is_severed:
-            diagnosis = self.diagnoser.diagnose(
-                error, phase=Phase.COMMIT, connection_invalidated=is_lost
-            )
-        if diagnosis.outcome_known:
-            transaction.settle(Outcome.ROLLED_BACK)
-            raise error
-        is_cut = line.cut is Cut.TRIP
-        failure = self._unanswered(diagnosis, transaction, is_cut=is_cut)
-        failure.__cause__ = error
-        transaction.is_told = True
-        try:
-            if is_cut:
-                mark_scope(failure)
-            else:
-                self._trip(failure)
-        finally:  # also where a second interrupt comes
-            failure.outcome = self._ask(transaction, limit, failure.incident_id)
-        if not isinstance(error, Exception):
-            raise error
-        if failure.outcome is not Outcome.COMMITTED:
-            raise self._answered(failure, diagnosis, transaction, is_cut=is_cut) from error
-
-    def _unanswered(
-        self, diagnosis: Diagnosis, transaction: Transaction, *, is_cut: bool
-    ) -> CriticalError:
-        if is_cut:
-            return self.suspended(Outcome.UNKNOWN)
-        key = transaction.receipt.key if transaction.receipt else None
-        return to_error(diagnosis, outcome=Outcome.UNKNOWN, name=self.name, key=key)
-
-    def _answered(
-        self,
-        failure: CriticalError,
-        diagnosis: Diagnosis,
-        transaction: Transaction,
-        *,
-        is_cut: bool,
-    ) -> CriticalError:
-        """Return the error for what the question came to: a proven rollback is no doubt."""
-        if failure.outcome is Outcome.UNKNOWN:
-            return failure
-        if is_cut:
-            return self.suspended(Outcome.ROLLED_BACK)
-        error = TransactionFailedError(
-            f"database {self.name!r}: COMMIT got no answer, and no receipt is there: the work is "
-            "rolled back and can be committed no more",
-            outcome=Outcome.ROLLED_BACK,
-            incident_id=failure.incident_id,
-            kind=diagnosis.kind,
-        )
-        error.action = diagnosis.action
-        return error
-
-    def doubt_of(self, transaction: Transaction, incident_id: str | None = None) -> InDoubt:
-        """Return what is in doubt of a transaction with a receipt until its COMMIT is answered."""
-        assert transaction.receipt is not None
-        return InDoubt(
-            database=self.name,
-            key=transaction.receipt.key,
-            since=transaction.since,
-            backend_pid=transaction.backend,
-            incident_id=incident_id,
-        )
-
-    def _ask(self, transaction: Transaction, limit: float, incident_id: str | None) -> Outcome:
-        """Ask for the receipt of `transaction` until `limit`; write down what stays unknown."""
-        doubt = self.doubt_of(transaction, incident_id)
-        try:
-            transaction.settle(self._ask_now(doubt, limit))
-        finally:
-            if transaction.outcome is Outcome.UNKNOWN:
-                transaction.is_kept = self.failsafe.report_in_doubt(doubt)
-        return transaction.outcome
-
-    def _ask_now(self, doubt: InDoubt, limit: float) -> Outcome:
-        left = limit - time.monotonic()
-        if left < LEAST:
-            return Outcome.UNKNOWN
-        try:
-            with limited(left), self._question_engine.connect() as connection:
-                return self.question(connection, doubt)
-        except Exception as error:  # noqa: BLE001 - no answer is an answer: it stays unknown
-            logger.warning("database %r: asking failed: %s", self.name, type(error).__name__)
-            return Outcome.UNKNOWN
-
-    def question(self, connection: Connection, doubt: InDoubt) -> Outcome:
-        """Ask on a connection of the guard's own what became of a transaction.
-
-        Raises:
-            sqlalchemy.exc.SQLAlchemyError: the database does not answer.
-        """
-        limit = current_limit.get()
-        seconds = self.deadline if limit is None else limit - time.monotonic()
-        return put_question(
-            connection, doubt, self.failsafe.service, self._sqlstate_of, seconds=seconds
-        )
-
-    def _sqlstate_of(self, error: Exception) -> str | None:
-        return self.diagnoser.diagnose(error, phase=Phase.STATEMENT).sqlstate
 
     # Failures
 
