@@ -36,6 +36,7 @@ from failstop.events import (
     Event,
     Incident,
     InDoubt,
+    Joined,
     Recovering,
     RecoveryFailed,
     Reset,
@@ -551,7 +552,7 @@ class Keeper:
             if not is_new:
                 return None
             now = datetime.now(UTC)
-            self.events.append(Tripped(self.service, stored.standing.latch.epoch, now, theirs))
+            self.events.append(Joined(self.service, stored.standing.latch.epoch, now, theirs))
             return theirs
         if incident is None:
             self._take(stored.standing, state, own=0)

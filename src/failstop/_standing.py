@@ -120,9 +120,9 @@ class Trip:
                 Standing(latch, incident), Tripped(self.service, latch.epoch, self.at, incident)
             )
         incident = _counted(standing.incident, self.count, self.needs_person)
-        event = FailureCounted(
-            self.service, latch.epoch, self.at, incident, self.failure.kind, self.count
-        )
+        failure = self.failure
+        facts = (self.service, latch.epoch, self.at, incident)
+        event = FailureCounted(*facts, failure.kind, self.count, failure.error_code)
         return Change(Standing(latch, incident), event)
 
     def _opened(self, latch: Latch) -> Incident:

@@ -25,6 +25,7 @@ __all__ = [
     "Halted",
     "InDoubt",
     "Incident",
+    "Joined",
     "Listener",
     "Recovering",
     "RecoveryFailed",
@@ -115,6 +116,11 @@ class Tripped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Joined(Tripped):
+    """The service entered fail-safe mode because another process of this host had."""
+
+
+@dataclass(frozen=True, slots=True)
 class Halted(Event):
     """A person stopped the service; `incident` is the open one where it was tripped already."""
 
@@ -125,11 +131,15 @@ class Halted(Event):
 
 @dataclass(frozen=True, slots=True)
 class FailureCounted(Event):
-    """Further failures of one kind were counted with the open incident: mostly one."""
+    """Further failures of one kind were counted with the open incident: mostly one.
+
+    `error_code` is theirs, where `incident` has that of the first one.
+    """
 
     incident: Incident
     kind: str
     count: int = 1
+    error_code: ErrorCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
