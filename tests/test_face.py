@@ -18,8 +18,8 @@ ROOT = Path(failstop.__file__).parent
 FLOORS = [
     ("counts", "errors", "events", "_process", "_redaction", "_settings", "_watchdog"),
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
-    ("_commits", "_in_doubt", "_store", "status"),
-    ("_failsafe", "_keeper", "_refusals", "journal", "recovery"),
+    ("_commits", "_history", "_in_doubt", "_store", "status"),
+    ("_failsafe", "_historian", "_keeper", "_refusals", "journal", "offline", "recovery"),
     ("_boundary", "_gateway", "_response", "database", "schema"),
     ("", "web"),
     ("asgi", "wsgi", "flask", "fastapi", "prometheus", "testing", "scan"),
@@ -171,6 +171,7 @@ HEAVY = {
     "flask",
     "greenlet",
     "httpx",
+    "jinja2",
     "pagerduty",
     "psutil",
     "pytest",

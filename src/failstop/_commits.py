@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from failstop.events import InDoubt
 
@@ -78,16 +78,25 @@ class Commits:
 
         The caller keeps the doubts before it asks for the next.
         """
+        for place, doubts in self._of_the_gone("r+b"):
+            yield doubts
+            place.unlink(missing_ok=True)
+
+    def seen_behind(self) -> tuple[InDoubt, ...]:
+        """Return what processes that are gone left in doubt, and leave it where it is."""
+        return tuple(doubt for _, doubts in self._of_the_gone("rb") for doubt in doubts)
+
+    def _of_the_gone(
+        self, mode: Literal["rb", "r+b"]
+    ) -> Iterator[tuple[Path, tuple[InDoubt, ...]]]:
         if self._path is None:
             return
         for found in sorted(self._path.parent.iterdir()):
             if not found.name.startswith(_prefix(self._path)):
                 continue
-            with contextlib.suppress(FileNotFoundError), found.open("r+b") as file:
-                if _is_owned(file):
-                    continue
-                yield tuple(_read(file.read()))
-                found.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError), found.open(mode) as file:
+                if not _is_owned(file):
+                    yield found, tuple(_read(file.read()))
 
     def close(self) -> None:
         """Give back the files in which no commit is under way; the others are left behind."""

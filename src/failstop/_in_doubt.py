@@ -75,11 +75,11 @@ def open_doubts(connection: sqlite3.Connection, name: str) -> tuple[InDoubt, ...
 
 
 def write_answer(
-    connection: sqlite3.Connection, doubt: InDoubt, outcome: Outcome, teller: str
+    connection: sqlite3.Connection, doubt: InDoubt, outcome: Outcome, teller: str | None
 ) -> bool:
     """Write what became of `doubt`; False where it is answered already, or is another one by now.
 
-    Whoever wrote it is the one who tells it.
+    Whoever wrote it is the one who tells it; the next process that tells any, where it is None.
     """
     done = connection.execute(
         "UPDATE in_doubt SET answer = ?, teller = ?, until = ? "

@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from failstop import _chain, _in_doubt
+from failstop import _action_log, _chain, _in_doubt
 from failstop._in_doubt import Answered
 from failstop._latch import Latch, State
 from failstop._process import this_process
@@ -27,10 +27,22 @@ from failstop._standing import Change, Decision, Standing
 from failstop._storefile import StoreFile, append_event, path_of, problem
 from failstop.alerts import _page
 from failstop.alerts._alert import Alert, AlertAction
-from failstop.alerts._outbox import Outbox, due_pages, post, post_count, post_reminder, turn_page
+from failstop.alerts._outbox import (
+    Outbox,
+    address,
+    due_pages,
+    is_for_everybody,
+    post,
+    post_count,
+    post_reminder,
+    turn_page,
+)
 from failstop.alerts._route import Route
 from failstop.errors import ConfigurationError, ErrorCode
 from failstop.events import (
+    ActionBegan,
+    ActionEnded,
+    ActionFailed,
     Doubted,
     DurabilityReduced,
     Event,
@@ -41,6 +53,7 @@ from failstop.events import (
     Resolved,
     Tripped,
 )
+from failstop.status import ActionStatus
 
 __all__ = ["Store", "Stored", "read_standing", "require_head"]
 
@@ -195,6 +208,11 @@ class Store:
     # In doubt
 
     @property
+    def _next_teller(self) -> str | None:
+        """Who tells an answer that is written here; None where it is whoever tells one next."""
+        return self._teller
+
+    @property
     def _teller(self) -> str:
         """This process, and this store in it: two of one process do not both tell either."""
         return f"{this_process()}#{self._token}"
@@ -228,14 +246,16 @@ class Store:
             StoreError: the file cannot be written.
         """
         with self._writing() as (connection, stored):
-            if not _in_doubt.write_answer(connection, event.doubt, event.outcome, self._teller):
+            if not _in_doubt.write_answer(
+                connection, event.doubt, event.outcome, self._next_teller
+            ):
                 return False
             incident = stored.standing.incident
             alert = _page.resolved(event, incident, self._host)
             if incident is None:
                 self._post_note(connection, alert)
             else:
-                post(connection, self._routes, alert)
+                self._post(connection, alert, None)
             self._append(connection, event)
         return True
 
@@ -287,6 +307,66 @@ class Store:
         _forget_notes(connection)
         post(connection, [each for each in self._routes if each.escalate_after is None], alert)
 
+    # Safety actions
+
+    def claim_action(self, event: ActionBegan, *, is_late: bool = False) -> bool:
+        """Write that a safety action begins, with its journal row; False where it has already.
+
+        Args:
+            event: what begins.
+            is_late: whether it began although this could not be written; it is journaled then.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._writing() as (connection, _):
+            is_first = _action_log.claim(connection, event, self._teller)
+            if is_first or is_late:
+                self._append(connection, event)
+        return is_first
+
+    def settle_action(self, event: ActionEnded | ActionFailed) -> bool:
+        """Write how a safety action ended, with its journal row and its alert.
+
+        False, and nothing is written, where another process was first to see its interruption.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._writing() as (connection, stored):
+            if not _action_log.settle(connection, event):
+                return False
+            if isinstance(event, ActionFailed):
+                self._post_action(connection, event, stored.standing.incident)
+            self._append(connection, event)
+        return True
+
+    def _post_action(
+        self, connection: sqlite3.Connection, event: ActionFailed, incident: Incident | None
+    ) -> None:
+        if incident is not None and incident.incident_id == event.incident_id:
+            self._post(connection, _page.action_failed(event, incident, self._host), None)
+        else:
+            self._post_note(connection, _page.action_failed(event, None, self._host))
+
+    def interrupted_actions(self) -> tuple[tuple[str, str], ...]:
+        """Return incident and name of each safety action whose process is gone before it ended.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            return _action_log.interrupted(connection)
+
+    def actions(self, incident_id: str) -> tuple[ActionStatus, ...]:
+        """Return the safety actions that have begun for an incident.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._file.reading() as connection:
+            return _action_log.actions_of(connection, self._file.name, incident_id)
+
     # Alive
 
     def beat(self) -> None:
@@ -301,15 +381,17 @@ class Store:
     def care(self) -> bool:
         """Put further pages and updates for the open incident into the outbox, where due.
 
-        Returns whether there are any.
+        What waits for everybody is put there too. Returns whether there was any.
 
         Raises:
             StoreError: the file cannot be read or written.
         """
         with self._file.reading() as connection:
-            if not self._due(connection):
+            is_addressed = bool(self._routes) and is_for_everybody(connection)
+            if not is_addressed and not self._due(connection):
                 return False
         with self._file.writing() as connection:
+            address(connection, self._routes)
             for route, alert in self._due(connection):
                 if route is None:
                     post_count(connection, self._routes, alert)
@@ -342,6 +424,11 @@ class Store:
         if alert is not None:
             with self._spilled.writing() as connection:
                 post(connection, self._routes, alert)
+
+    def spill_action(self, event: ActionFailed) -> None:
+        """Put the alert of a safety action whose end could not be written into memory's outbox."""
+        with self._spilled.writing() as connection:
+            self._post_note(connection, _page.action_failed(event, None, self._host))
 
     def unspill(self, incident: Incident, into: Incident) -> None:
         """End the spilling of an incident that is written now.
@@ -381,6 +468,7 @@ class Store:
             self.outbox.empty()
             with self._file.writing() as connection:
                 _in_doubt.empty(connection)
+                _action_log.empty(connection)
 
     def close(self) -> None:
         """Release the file."""

@@ -23,7 +23,7 @@ from failstop import _chain
 from failstop._process import is_gone, this_process
 from failstop._storefile import StoreError, StoreFile, append_event
 from failstop.alerts._alert import Alert, AlertAction, Severity
-from failstop.alerts._route import Route
+from failstop.alerts._route import EVERYBODY, Route
 from failstop.errors import ErrorCode
 from failstop.events import Event, Incident
 
@@ -31,9 +31,12 @@ __all__ = [
     "Outbox",
     "Parcel",
     "Waiting",
+    "address",
     "due_pages",
+    "is_for_everybody",
     "post",
     "post_count",
+    "post_for_everybody",
     "post_reminder",
     "turn_page",
 ]
@@ -95,8 +98,37 @@ class Waiting:
 
 def post(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) -> None:
     """Put `alert` into the outbox of each sink that it is for, in the transaction that is open."""
-    for statement in SUPERSEDED.get(alert.action, ()):
-        connection.execute(statement, (alert.incident_id,))
+    address(connection, routes)
+    _post(connection, routes, alert)
+
+
+def post_for_everybody(connection: sqlite3.Connection, alert: Alert) -> None:
+    """Put `alert` into the outbox for a process that has sinks, in the transaction that is open."""
+    _supersede(connection, alert)
+    _insert(connection, EVERYBODY, alert, NOTE, 0.0)
+
+
+def address(connection: sqlite3.Connection, routes: Sequence[Route]) -> bool:
+    """Give the sinks what waits for everybody, in its order; say whether there was any."""
+    if not routes or not is_for_everybody(connection):
+        return False
+    found = connection.execute(
+        "SELECT alert FROM outbox WHERE sink = ? ORDER BY id", (EVERYBODY,)
+    ).fetchall()
+    connection.execute("DELETE FROM outbox WHERE sink = ?", (EVERYBODY,))
+    for (text,) in found:
+        _post(connection, routes, _alert(text))
+    return True
+
+
+def is_for_everybody(connection: sqlite3.Connection) -> bool:
+    """Say whether an alert waits for whoever has sinks."""
+    found = connection.execute("SELECT 1 FROM outbox WHERE sink = ? LIMIT 1", (EVERYBODY,))
+    return found.fetchone() is not None
+
+
+def _post(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) -> None:
+    _supersede(connection, alert)
     for route in routes:
         if alert.action is AlertAction.TRIGGER:
             if route.takes(alert):
@@ -104,6 +136,11 @@ def post(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) 
                 _insert(connection, route.name, alert, why, route.escalate_after or 0.0)
         elif _is_told(connection, route.name, alert.incident_id):
             _insert(connection, route.name, alert, NOTE, 0.0)
+
+
+def _supersede(connection: sqlite3.Connection, alert: Alert) -> None:
+    for statement in SUPERSEDED.get(alert.action, ()):
+        connection.execute(statement, (alert.incident_id,))
 
 
 def post_count(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert) -> None:

@@ -9,7 +9,10 @@ from failstop._settings import require_seconds, require_text
 from failstop.alerts._alert import Alert, AlertSink, Severity
 from failstop.errors import ConfigurationError
 
-__all__ = ["Route", "Sink", "routes_of"]
+__all__ = ["EVERYBODY", "Route", "Sink", "routes_of"]
+
+EVERYBODY = "*"
+"""Whom an alert is for that was posted by who does not know the sinks: whoever has them."""
 
 Sink = AlertSink | Callable[[Alert], object]
 LEVELS = tuple(Severity)
@@ -49,6 +52,8 @@ class Route:
     ) -> None:
         self.send: Callable[[Alert], object] = _send_of(sink)
         self.name: str = require_text("a sink's name", _name_of(sink) if name is None else name)
+        if self.name == EVERYBODY:
+            raise ConfigurationError(f"{EVERYBODY!r} stands for every sink; give this one a name")
         self.min_severity: Severity = _severity(
             _given(min_severity, sink, "min_severity", Severity.INFO)
         )
