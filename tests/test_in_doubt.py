@@ -170,7 +170,7 @@ def test_the_status_lists_it(make: Make) -> None:
     failsafe.report_in_doubt(reported)
     status = failsafe.status()
     assert status.in_doubt == (reported,)
-    [told] = status.to_dict()["inDoubt"]
+    [told] = status.to_dict(has_whole_keys=True)["inDoubt"]
     assert (told["key"], told["database"]) == ("k", "database")
     assert told["since"].endswith("Z")
 
@@ -430,7 +430,7 @@ def test_a_listener_may_use_the_failsafe(make: Make, ledger: Ledger) -> None:
     def listener(key: str, outcome: Outcome) -> None:
         failsafe.report_in_doubt(doubt("another"))
         failsafe.trip(gone())
-        seen.append(failsafe.status().to_dict()["inDoubt"][0]["key"])
+        seen.append(failsafe.status().in_doubt[0].key)
 
     failsafe.start()
     failsafe.report_in_doubt(doubt())

@@ -11,9 +11,19 @@ import pytest
 from failstop import FailSafe
 from failstop._latch import State
 from failstop.errors import DatabaseUnavailableError, ErrorCode
-from failstop.events import CheckResult, Incident
+from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery import Recovery
-from failstop.status import ResetPlan, SinkStatus, SystemStatus, timestamp
+from failstop.status import (
+    Delivery,
+    History,
+    Moment,
+    PastIncident,
+    ResetPlan,
+    SinkStatus,
+    SystemStatus,
+    masked,
+    timestamp,
+)
 from failstop.testing import CapturingSink
 
 NOW = datetime(2026, 1, 1, 12, 0, 1, tzinfo=UTC)
@@ -96,6 +106,9 @@ def test_fail_safe_mode_says_why_and_since_when() -> None:
         "reason": "Database unavailable",
         "since": "2026-01-01T12:00:01.000Z",
         "incidentId": "f00d",
+        "halted": False,
+        "needsPerson": False,
+        "acknowledgedBy": None,
         "epoch": 1,
     }
 
@@ -130,6 +143,47 @@ def test_alerts_tell_what_waits_and_what_went_wrong() -> None:
 @pytest.mark.parametrize("status", [NORMAL, TRIPPED, replace(NORMAL, age=None, observed_at=None)])
 def test_the_report_is_plain_json(status: SystemStatus) -> None:
     report = status.to_dict()
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_a_halt_is_advised_once() -> None:
+    halted = replace(INCIDENT, actor="ann", needs_person=True, action="reset when it is gone")
+    assert replace(TRIPPED, incident=halted).recommendations == ("reset when it is gone",)
+
+
+def test_a_key_in_doubt_is_masked_for_whoever_may_not_see_it() -> None:
+    status = replace(NORMAL, in_doubt=(InDoubt("database", "order-4711-a", NOW),), salt="pepper")
+    [shown] = status.to_dict()["inDoubt"]
+    assert "4711" not in json.dumps(status.to_dict())
+    assert shown["key"] == masked("order-4711-a", "pepper")
+    [whole] = status.to_dict(has_whole_keys=True)["inDoubt"]
+    assert (whole["key"], whole["mask"]) == ("order-4711-a", shown["key"])
+    assert "pepper" not in repr(status)
+
+
+def test_a_mask_shows_no_more_than_a_quarter_of_a_key() -> None:
+    assert masked("order-4711-a").startswith("ord…")
+    assert masked("ab12").startswith("a…")
+    assert masked("abc").startswith("…")
+    assert masked("abc", "one") != masked("abc", "other")
+    assert len(masked("x" * 255)) == 3 + 1 + 8
+
+
+def test_the_history_is_told() -> None:
+    past = PastIncident("0", 1, "refused", "Down", "gone", NOW, NOW, 3, "ann", ("database",))
+    deliveries = (Delivery(NOW, "pager", "trigger"), Delivery(NOW, "chat", "trigger", "OSError"))
+    moments = (Moment(NOW, "Tripped", "fail-safe mode"),)
+    history = History("f00d", moments, 2, deliveries, (past,), NOW, "it was cut")
+    report = replace(TRIPPED, history=history).to_dict()
+    assert report["alerts"]["delivered"] == [
+        {"at": "2026-01-01T12:00:01.000Z", "sink": "pager", "action": "trigger"}
+    ]
+    assert report["timeline"]["incidentId"] == "f00d"
+    assert report["timeline"]["leftOut"] == 2
+    assert report["timeline"]["moments"][0]["text"] == "fail-safe mode"
+    assert report["history"]["problem"] == "it was cut"
+    assert report["history"]["incidents"][0]["leftBy"] == "ann"
+    assert report["history"]["incidents"][0]["overruled"] == ["database"]
     assert json.loads(json.dumps(report)) == report
 
 

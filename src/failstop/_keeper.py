@@ -131,6 +131,11 @@ class Keeper:
 
     # Reading, without a lock
 
+    @property
+    def salt(self) -> str:
+        """What nobody knows who cannot read the store: for what must not be found by trying."""
+        return self._seed
+
     def has_joined(self, incident_id: str | None) -> bool:
         """Say whether an incident is or was one of this service, so far as is remembered."""
         return incident_id is not None and incident_id in self._joined

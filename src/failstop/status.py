@@ -5,17 +5,31 @@ Values only: assembled from what was observed, never by asking a dependency.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from failstop._history import Delivery, History, Moment, PastIncident
 from failstop._latch import State
 from failstop.alerts._outbox import Waiting
-from failstop.events import CheckResult, Incident, InDoubt
+from failstop.events import ActionState, CheckResult, Incident, InDoubt
 
-__all__ = ["ResetPlan", "SinkStatus", "SystemStatus", "timestamp"]
+__all__ = [
+    "ActionStatus",
+    "Delivery",
+    "History",
+    "Moment",
+    "PastIncident",
+    "ResetPlan",
+    "SinkStatus",
+    "SystemStatus",
+    "masked",
+    "timestamp",
+]
 
 WORDS = {
     State.STARTING: "recovering",
@@ -26,9 +40,22 @@ WORDS = {
 }
 
 
+NOTHING_HAPPENED = History()
+
+
 def timestamp(moment: datetime) -> str:
     """Return `moment` as RFC 3339 in UTC with milliseconds, such as 2026-01-01T00:00:00.000Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def masked(key: str, salt: str = "") -> str:
+    """Return what stands for a key where everybody may look: its beginning and a short hash.
+
+    The beginning is at most three characters and never more than a quarter of the key. With the
+    salt, which each store has of its own, nobody can find the key by trying.
+    """
+    digest = hmac.new(salt.encode(), key.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return f"{key[: min(3, len(key) // 4)]}…{digest.hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +143,29 @@ class SinkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionStatus:
+    """A safety action of the open incident: how far it has come, and since when.
+
+    `error` is the class name of what it raised.
+    """
+
+    name: str
+    state: ActionState
+    since: datetime
+    error: str | None = None
+
+    @property
+    def advice(self) -> str | None:
+        """What a person has to do, None where that is nothing."""
+        said = {
+            ActionState.FAILED: f"failed ({self.error})",
+            ActionState.NOT_ENDED: "did not end in its time",
+            ActionState.INTERRUPTED: "was interrupted by the end of its process",
+        }.get(self.state)
+        return said and f"do by hand what the safety action {self.name!r} was for: it {said}"
+
+
+@dataclass(frozen=True, slots=True)
 class SystemStatus:
     """What a service says of itself; every observation with its age, in seconds."""
 
@@ -135,6 +185,10 @@ class SystemStatus:
     observed_at: datetime | None
     warnings: tuple[str, ...] = ()
     in_doubt: tuple[InDoubt, ...] = ()
+    history: History = NOTHING_HAPPENED
+    salt: str = field(default="", repr=False)
+    actions: tuple[ActionStatus, ...] = ()
+    reduce_only: tuple[str, ...] = ()
 
     @property
     def is_operational(self) -> bool:
@@ -153,6 +207,11 @@ class SystemStatus:
             found.append("the last observation is too old or missing")
         found += [f"check {check.name} failed" for check in self.checks if not check.is_passed]
         return tuple(found)
+
+    @property
+    def needs_person(self) -> bool:
+        """True where only a person leads back to NORMAL."""
+        return self.incident is not None and (self.incident.needs_person or not self.is_automatic)
 
     @property
     def alerts_pending(self) -> int:
@@ -178,14 +237,13 @@ class SystemStatus:
     def recommendations(self) -> tuple[str, ...]:
         """What to do next, in order."""
         advice: list[str] = []
+        advice += [action.advice for action in self.actions if action.advice is not None]
         if self.incident is not None:
             advice.append(self.incident.action)
-            by_person = self.incident.needs_person or not self.is_automatic
-            advice.append(
-                "reset with actor and reason when the checks pass"
-                if by_person
-                else "nothing more: operations resume when recovery is proven"
-            )
+            if not self.needs_person:
+                advice.append("nothing more: operations resume when recovery is proven")
+            elif not self.incident.is_halt:  # whose action says so itself
+                advice.append("reset with actor and reason when the checks pass")
         if self.store_error is not None:
             advice.append(self.store_error)
         if not self.is_durable:
@@ -208,8 +266,13 @@ class SystemStatus:
             "ageSeconds": round(self.age, 3),
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON's types, in the words of the status endpoint."""
+    def to_dict(self, *, has_whole_keys: bool = False) -> dict[str, Any]:
+        """Return the report as JSON's types, in the words of the status endpoint.
+
+        Args:
+            has_whole_keys: whether the keys in doubt are told whole, which only somebody who is
+                entitled may see; else they are masked.
+        """
         is_operational = self.is_operational
         word = WORDS[self.state]
         return {
@@ -220,13 +283,20 @@ class SystemStatus:
             "tradingSafety": {"safe": is_operational, "reasons": list(self.reasons)},
             "database": self.database(),
             "checks": [_check(check) for check in self.checks],
-            "inDoubt": [_doubt(doubt) for doubt in self.in_doubt],
+            "inDoubt": [self._doubt(doubt, has_whole_keys) for doubt in self.in_doubt],
             "alerts": {
                 "pending": self.alerts_pending,
                 "lastError": self.alerts_error,
                 "sinks": [_sink(sink) for sink in self.sinks],
+                "delivered": [
+                    _delivery(each) for each in self.history.deliveries if not each.error
+                ],
             },
+            "actions": [_action(action) for action in self.actions],
+            "reduceOnly": list(self.reduce_only),
             "recommendations": list(self.recommendations),
+            "timeline": _timeline(self.history),
+            "history": _history(self.history),
             "store": {"durable": self.is_durable, "error": self.store_error},
             "observedAt": timestamp(self.observed_at) if self.observed_at else None,
             "ageSeconds": round(self.age, 3) if self.age is not None else None,
@@ -240,8 +310,25 @@ class SystemStatus:
             "reason": incident.reason if incident else None,
             "since": timestamp(incident.since) if incident else None,
             "incidentId": incident.incident_id if incident else None,
+            "halted": incident is not None and incident.is_halt,
+            "needsPerson": self.needs_person,
+            "acknowledgedBy": incident.acknowledged_by if incident else None,
             "epoch": self.epoch,
         }
+
+    def _doubt(self, doubt: InDoubt, is_whole: bool) -> dict[str, Any]:
+        mask = masked(doubt.key, self.salt)
+        told = {"key": mask, "database": doubt.database, "since": timestamp(doubt.since)}
+        return {**told, "key": doubt.key, "mask": mask} if is_whole else told
+
+
+def _action(action: ActionStatus) -> dict[str, Any]:
+    return {
+        "name": action.name,
+        "state": action.state.value,
+        "since": timestamp(action.since),
+        "error": action.error,
+    }
 
 
 def _check(check: CheckResult) -> dict[str, Any]:
@@ -274,8 +361,50 @@ def _incident(incident: Incident) -> dict[str, Any]:
     }
 
 
-def _doubt(doubt: InDoubt) -> dict[str, Any]:
-    return {"key": doubt.key, "database": doubt.database, "since": timestamp(doubt.since)}
+def _timeline(history: History) -> dict[str, Any]:
+    return {
+        "incidentId": history.incident_id,
+        "moments": [_moment(moment) for moment in history.moments],
+        "leftOut": history.left_out,
+    }
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    return {
+        "at": timestamp(moment.at),
+        "until": timestamp(moment.until or moment.at),
+        "event": moment.event,
+        "text": moment.text,
+        "count": moment.count,
+    }
+
+
+def _history(history: History) -> dict[str, Any]:
+    return {
+        "begins": timestamp(history.begins) if history.begins else None,
+        "problem": history.problem,
+        "incidents": [_past(incident) for incident in history.past],
+    }
+
+
+def _past(incident: PastIncident) -> dict[str, Any]:
+    return {
+        "incidentId": incident.incident_id,
+        "epoch": incident.epoch,
+        "kind": incident.kind,
+        "reason": incident.reason,
+        "cause": incident.cause,
+        "since": timestamp(incident.since),
+        "until": timestamp(incident.until),
+        "seconds": round(incident.seconds, 3),
+        "occurrences": incident.occurrences,
+        "leftBy": incident.left_by,
+        "overruled": list(incident.overruled),
+    }
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    return {"at": timestamp(delivery.at), "sink": delivery.sink, "action": delivery.action}
 
 
 def _sink(sink: SinkStatus) -> dict[str, Any]:
