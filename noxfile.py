@@ -1,11 +1,14 @@
 """What `nox` checks: a session a habit, all that runs by default in one go on any machine.
 
 Not in the default run: `chaos` (the long tests), `bench` (the numbers), and the second Python.
+Tests of what other programs do with this one skip where these are absent; on CI `programs` installs
+them.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -32,11 +35,15 @@ LONGEST = (
 )
 """What mostly waits, or what no Python changes: it runs on the first one only."""
 
+PROGRAMS = ("chromium", "pgbouncer", "prometheus")
+"""What some tests need and no wheel holds, as Debian names it."""
+
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [
+    "programs",
     "lint",
     "typing",
     *(f"tests-{python}" for python in PYTHONS if python != BETWEEN),
@@ -54,6 +61,16 @@ os.environ["PATH"] = os.pathsep.join([*map(str, _interpreters), os.environ["PATH
 def install(session: nox.Session, *groups: str) -> None:
     """Install the package as it stands, with every extra, and what the groups name."""
     session.install("-q", "-e", ".[all]", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session(venv_backend="none")
+def programs(session: nox.Session) -> None:
+    """What the tests skip without: installed on CI only, for a machine of its own is a person's."""
+    if not os.environ.get("CI") or shutil.which("apt-get") is None or os.geteuid() != 0:
+        session.skip("only on CI, as root, where apt-get is")
+    session.run("apt-get", "update", "-qq", external=True)
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    session.run("apt-get", "install", "-y", "-qq", *PROGRAMS, env=quiet, external=True, silent=True)
 
 
 @nox.session
