@@ -20,10 +20,15 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbi
 
 @contextmanager
 def pgbouncer(server: PostgresServer, mode: str, **settings: str) -> Iterator[str]:
-    """Start one in a pool mode and give the superuser's URL through it, without a driver."""
+    """Start one in a pool mode and give the superuser's URL through it, without a driver.
+
+    The database behind it has the tables of this library.
+    """
     assert PROGRAM is not None
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    assert PROGRAM is not None
+    server.create_schema()
     directory = server.directory
     user, password = server.url(driver=None).split("//")[1].split("@")[0].split(":")
     users = directory / f"users-{port}"
