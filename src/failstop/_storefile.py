@@ -68,6 +68,11 @@ CREATE TABLE in_doubt (
     answer TEXT, teller TEXT, until REAL,
     PRIMARY KEY (database, key)
 );
+CREATE TABLE action (
+    incident TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, since TEXT NOT NULL,
+    error TEXT, runner TEXT NOT NULL,
+    PRIMARY KEY (incident, name)
+);
 """
 NEVER_CHANGED = """
 CREATE TRIGGER journal_is_never_changed BEFORE UPDATE ON journal

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from failstop.errors import ErrorCode, Outcome
 
 __all__ = [
     "Acknowledged",
+    "ActionBegan",
+    "ActionEnded",
+    "ActionFailed",
+    "ActionState",
     "AlertDelivered",
     "AlertFailed",
     "CheckResult",
@@ -21,12 +26,14 @@ __all__ = [
     "Doubted",
     "DurabilityReduced",
     "Event",
+    "Exiting",
     "FailureCounted",
     "Halted",
     "InDoubt",
     "Incident",
     "Joined",
     "Listener",
+    "Permitted",
     "Recovering",
     "RecoveryFailed",
     "Refused",
@@ -246,6 +253,64 @@ class AlertFailed(Event):
     action: str
     incident_id: str
     error: str
+
+
+class ActionState(StrEnum):
+    """How far a safety action has come for an incident; ENDED is the only good end."""
+
+    BEGUN = "BEGUN"
+    ENDED = "ENDED"
+    FAILED = "FAILED"
+    NOT_ENDED = "NOT_ENDED"
+    INTERRUPTED = "INTERRUPTED"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBegan(Event):
+    """A safety action began; for one incident it begins once on a host."""
+
+    incident_id: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnded(Event):
+    """A safety action returned, `duration` seconds after it began; maybe after its time was up."""
+
+    incident_id: str
+    action: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailed(Event):
+    """A safety action did not do its work.
+
+    It raised (FAILED, with the class name in `error`), its time was up (NOT_ENDED), or its process
+    ended before it did (INTERRUPTED).
+    """
+
+    incident_id: str
+    action: str
+    state: ActionState
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exiting(Event):
+    """This process leaves because of an incident, with an exit code for its supervisor."""
+
+    incident_id: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted(Event):
+    """Calls of one kind of operation were let through since the last such event: reduce only."""
+
+    incident: Incident | None
+    operation: str
+    count: int
 
 
 Listener = Callable[[Event], None]

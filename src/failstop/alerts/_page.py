@@ -11,6 +11,8 @@ from failstop.alerts._alert import Alert, AlertAction, Severity
 from failstop.errors import ErrorCode
 from failstop.events import (
     Acknowledged,
+    ActionFailed,
+    ActionState,
     DurabilityReduced,
     Event,
     Halted,
@@ -22,6 +24,7 @@ from failstop.events import (
 
 __all__ = [
     "NOTE",
+    "action_failed",
     "alert_for",
     "another_page",
     "durability_reduced",
@@ -91,6 +94,25 @@ def resolved(event: Resolved, incident: Incident | None, host: str) -> Alert:
     note = _digest(doubt.database, doubt.key, doubt.since.isoformat())
     title = "a transaction in doubt was resolved"
     return _note(event, kind, note, title, said, host, code=ErrorCode.TRANSACTION_FAILED)
+
+
+def action_failed(event: ActionFailed, incident: Incident | None, host: str) -> Alert:
+    """Return the alert that says that a safety action did not do its work.
+
+    It goes with the incident where that is open; else it stands for itself.
+    """
+    kind = f"action_{event.state.lower()}"
+    how = {
+        ActionState.FAILED: f"failed ({event.error})",
+        ActionState.INTERRUPTED: "was interrupted by the end of its process, and is not repeated",
+    }.get(event.state, "did not end in its time")
+    said = f"the safety action {event.action!r} {how}: do by hand what it was for"
+    if incident is not None:
+        alert = _alert(event, incident, host, AlertAction.UPDATE, redact(said))
+        return replace(alert, kind=kind, severity=Severity.CRITICAL)
+    note = _digest(event.incident_id, event.action, event.state)
+    alert = _note(event, kind, note, "a safety action did not do its work", said, host)
+    return replace(alert, severity=Severity.CRITICAL)
 
 
 def durability_reduced(event: DurabilityReduced, count: int, host: str) -> Alert:
