@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ from failstop._watchdog import Watchdog
 from failstop.errors import ConfigurationError, CriticalError, DatabaseUnavailableError
 from failstop.events import Incident
 from failstop.recovery import Check, Monitor, Recovery, require_seconds
-from failstop.recovery._monitor import Round, make_round, user_check
+from failstop.recovery._monitor import Round, make_round
+from failstop.recovery._streak import Streak
+from failstop.recovery._user_check import UserCheck
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
@@ -172,24 +175,84 @@ def test_what_a_check_says_tells_no_secret() -> None:
 
 @pytest.mark.parametrize("answer", [False, None, 1, "yes", 0.5, object()])
 def test_only_true_passes(answer: Any) -> None:
-    done = make_round([user_check(lambda: answer)], 0)
+    done = make_round([Check("mine", UserCheck(lambda: answer, 10.0))], 0)
     assert done.failed
     assert done.error is None, "a user's check proves nothing, but it is no critical failure"
 
 
-def test_an_async_check_that_hangs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
+def asked(check: UserCheck) -> str:
+    [result] = make_round([Check("mine", check)], 0).results
+    assert not result.is_passed
+    return result.detail
 
-    from failstop.recovery import _monitor
 
-    monkeypatch.setattr(_monitor, "USER_CHECK_TIMEOUT", 0.05)
-
+def test_an_async_check_that_hangs_fails_in_words() -> None:
     async def hang() -> bool:
         await asyncio.sleep(60)
         return True
 
-    done = make_round([user_check(hang)], 0)
-    assert [result.detail for result in done.results] == ["TimeoutError"]
+    assert asked(UserCheck(hang, 0.05)) == "did not end within 0.05 seconds"
+
+
+def test_a_check_that_hangs_is_not_called_again_before_it_has_ended() -> None:
+    gate, calls = threading.Event(), list[str]()
+
+    def hang() -> bool:
+        calls.append(threading.current_thread().name)
+        return gate.wait(30)
+
+    check = UserCheck(hang, 0.05)
+    assert asked(check) == "did not end within 0.05 seconds"
+    assert asked(check) == "hangs since 0 seconds; it is not called again meanwhile"
+    assert calls == ["failstop-check"]
+    gate.set()
+    wait_until(lambda: "failstop-check" not in [each.name for each in threading.enumerate()])
+    assert check() == "passed"
+    assert len(calls) == 2
+
+
+def test_a_check_that_raises_fails_by_the_name_of_what_it_raised() -> None:
+    def fails() -> bool:
+        raise LookupError("postgresql://u:hunter2@db/x")
+
+    assert asked(UserCheck(fails, 10.0)) == "raised LookupError"
+
+
+def test_a_check_that_raises_a_timeout_of_its_own_did_not_hang() -> None:
+    def fails() -> bool:
+        raise TimeoutError
+
+    assert asked(UserCheck(fails, 10.0)) == "raised TimeoutError"
+
+
+def test_a_check_that_lies_in_type_fails_and_is_told_which() -> None:
+    assert asked(UserCheck(lambda: 1, 10.0)) == "returned int, not True"  # type: ignore[arg-type,return-value] # the lie
+
+
+# The streak of rounds that passed
+
+
+def passed(began: float, *, revision: int = 0, took: float = 0.0) -> Round:
+    return Round(revision, (), None, began + took, datetime.now(UTC), took)
+
+
+def test_rounds_count_only_where_about_an_interval_lies_between_them() -> None:
+    streak = Streak(1.0, 3.0)
+    counts = [streak.count(passed(began)) for began in (10.0, 10.2, 10.4, 11.0, 11.1, 12.0)]
+    assert counts == [1, 1, 1, 2, 2, 3]
+
+
+def test_rounds_that_take_long_count_too() -> None:
+    streak = Streak(1.0, 3.0)
+    assert [streak.count(passed(10.0 * n, took=9.0)) for n in range(3)] == [1, 2, 3]
+
+
+def test_rounds_from_before_a_pause_or_a_failure_prove_nothing() -> None:
+    streak = Streak(1.0, 3.0)
+    assert [streak.count(passed(began)) for began in (10.0, 11.0, 14.5)] == [1, 2, 1]
+    assert streak.count(passed(15.5, revision=1)) == 1
+    streak.end()
+    assert streak.count(passed(16.5, revision=1)) == 1
 
 
 # With a FailSafe

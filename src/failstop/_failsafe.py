@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from failstop import _scope
 from failstop._commits import Commits
@@ -22,7 +22,7 @@ from failstop._latch import IllegalSignalError, State
 from failstop._observers import Observers, call
 from failstop._redaction import redact
 from failstop._refusals import Refusals
-from failstop._settings import require_text
+from failstop._settings import require_seconds, require_text
 from failstop._standing import REASONS, Change
 from failstop._storefile import StoreError
 from failstop._watchdog import Watchdog
@@ -290,16 +290,37 @@ class FailSafe:
         if self._is_started and self.is_normal:
             self._rounds.require_round()
 
-    def check(self, function: F) -> F:
+    @overload
+    def check(self, function: F, /) -> F: ...
+
+    @overload
+    def check(self, /, *, timeout: float | None = None) -> Callable[[F], F]: ...
+
+    def check(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
         """Add a recovery check: it passes by returning True and runs while not NORMAL.
+
+        Use it as `@failsafe.check` or as `@failsafe.check(timeout=…)`. It runs on a thread of its
+        own; one that hangs has failed, and is not called again before it has ended.
+
+        Args:
+            function: the check, sync or async.
+            timeout: seconds that it may take; those of the recovery's `check_timeout` where None.
 
         Raises:
             TypeError: it is not callable.
+            ConfigurationError: the timeout is no number of seconds above zero.
         """
-        if not callable(function):
-            raise TypeError(f"a check must be callable, not {type(function).__name__}")
-        self._rounds.add(function)
-        return function
+        seconds = self.recovery.check_timeout
+        if timeout is not None:
+            seconds = require_seconds("timeout", timeout)
+
+        def add(check: F) -> F:
+            if not callable(check):
+                raise TypeError(f"a check must be callable, not {type(check).__name__}")
+            self._rounds.add(check, seconds)
+            return check
+
+        return add if function is None else add(function)
 
     def on_resolved(self, function: R) -> R:
         """Call `function(key, outcome)` when it is known what became of a transaction in doubt.
@@ -504,7 +525,7 @@ class FailSafe:
             store_error=f"{problem}; {problem.action}" if problem else None,
             sinks=self._sink_status(),
             age=age,
-            is_fresh=age is not None and age <= self._freshness,
+            is_fresh=age is not None and age <= self.recovery.freshness,
             observed_at=done.ended_at if done else None,
             warnings=(*self._warnings(), *self._doubts.advice(doubts)),
             in_doubt=doubts,
@@ -530,11 +551,6 @@ class FailSafe:
             )
             for route in self._routes
         )
-
-    @property
-    def _freshness(self) -> float:
-        """Seconds after which an observation proves nothing: two intervals and a slow probe."""
-        return 2 * self.recovery.probe_interval + 1.0
 
     # Forks
 

@@ -140,6 +140,12 @@ class CriticalError(_Portable, Exception):
     action: str = "find the cause and remove it"
     """What an operator does next, in a sentence; the diagnosis sets a better one."""
 
+    needs_person: bool = False
+    """Whether only a person may lead back to NORMAL, however well everything is by then."""
+
+    is_acceptable: bool = False
+    """Whether that person may accept what was found without `force=True`."""
+
     def __init__(
         self,
         message: str,

@@ -5,12 +5,10 @@ Never here: what a round means for the latch, which is the FailSafe's.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
@@ -19,7 +17,6 @@ from failstop._redaction import redact
 from failstop._watchdog import Timer, Watchdog
 from failstop.errors import CriticalError, Outcome
 from failstop.events import CheckResult, Incident, InDoubt
-from failstop.recovery._settings import CheckFunction
 
 __all__ = [
     "Check",
@@ -30,12 +27,9 @@ __all__ = [
     "Round",
     "UnprovenError",
     "make_round",
-    "user_check",
 ]
 
 logger = logging.getLogger("failstop")
-
-USER_CHECK_TIMEOUT = 10.0
 
 
 class Dependency(Protocol):
@@ -110,7 +104,8 @@ class Check:
 class Round:
     """What one check round found; `revision` is the latch's when it began.
 
-    `error` is the first critical failure among the checks.
+    `error` is the gravest critical failure among the checks. The round ended at `ended` (seconds,
+    `time.monotonic()`) and took `took` seconds.
     """
 
     revision: int
@@ -118,6 +113,12 @@ class Round:
     error: CriticalError | None
     ended: float
     ended_at: datetime
+    took: float = 0.0
+
+    @property
+    def began(self) -> float:
+        """When it began (seconds, `time.monotonic()`)."""
+        return self.ended - self.took
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -136,37 +137,23 @@ class Round:
         return tuple(result.name for result in self.results if result.needs_person)
 
 
-def user_check(function: CheckFunction) -> Check:
-    """Make a user's function a check that passes by returning True."""
-
-    def run() -> str:
-        answer = function()
-        if inspect.isawaitable(answer):
-            return _require_true(asyncio.run(_bounded(answer)))
-        return _require_true(answer)
-
-    return Check(getattr(function, "__name__", type(function).__name__), run)
-
-
-def _require_true(answer: object) -> str:
-    if answer is not True:
-        raise ValueError("the check did not return True")
-    return "passed"
-
-
-async def _bounded(answer: Awaitable[object]) -> object:
-    return await asyncio.wait_for(answer, USER_CHECK_TIMEOUT)
-
-
 def make_round(checks: Sequence[Check], revision: int) -> Round:
     """Make every check once, in order; one that fails does not spare the others."""
+    began = time.monotonic()
     results: list[CheckResult] = []
-    first: CriticalError | None = None
+    errors: list[CriticalError] = []
     for check in checks:
         result, error = _make(check)
         results.append(result)
-        first = first or error
-    return Round(revision, tuple(results), first, time.monotonic(), datetime.now(UTC))
+        errors += [] if error is None else [error]
+    ended = time.monotonic()
+    gravest = max(errors, key=_gravity, default=None)  # the first one of equals
+    return Round(revision, tuple(results), gravest, ended, datetime.now(UTC), ended - began)
+
+
+def _gravity(error: CriticalError) -> int:
+    """Rank what a person must force before what one must accept, and both before all else."""
+    return error.needs_person + (error.needs_person and not error.is_acceptable)
 
 
 def _make(check: Check) -> tuple[CheckResult, CriticalError | None]:
@@ -179,10 +166,12 @@ def _make(check: Check) -> tuple[CheckResult, CriticalError | None]:
     except UnprovenError as failure:
         detail, is_passed = redact(str(failure)), False
     except BaseException as failure:  # noqa: BLE001 - a cancelled check must not end the thread
-        detail, is_passed = type(failure).__name__, False
+        detail, is_passed = f"raised {type(failure).__name__}", False
         error = _unknown(check, failure) if check.is_critical else None
     took = time.monotonic() - started
-    return CheckResult(check.name, is_passed, detail, datetime.now(UTC), took), error
+    needs_person = error is not None and error.needs_person and error.is_acceptable
+    done = CheckResult(check.name, is_passed, detail, datetime.now(UTC), took, needs_person)
+    return done, error
 
 
 def _unknown(check: Check, failure: BaseException) -> CriticalError:

@@ -22,9 +22,11 @@ from failstop.errors import CriticalError, Outcome
 from failstop.events import Incident, InDoubt
 from failstop.recovery._checks import StoreCheck, failed_round
 from failstop.recovery._doubts import Doubts
-from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round, user_check
+from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round
 from failstop.recovery._notes import Notes
 from failstop.recovery._settings import CheckFunction, Recovery
+from failstop.recovery._streak import Streak
+from failstop.recovery._user_check import UserCheck
 from failstop.status import ResetPlan
 
 __all__ = ["Reactions", "Rounds"]
@@ -76,8 +78,10 @@ class Rounds:
         self._notes = notes
         self._watchdog = watchdog
         self._reactions = reactions
-        self._checks = [user_check(function) for function in recovery.checks]
-        self._passed: tuple[int, int] = (-1, 0)
+        self._checks: list[Check] = []
+        for function in recovery.checks:
+            self.add(function, recovery.check_timeout)
+        self._streak = Streak(recovery.probe_interval, recovery.freshness)
         self.last: Round | None = None
         self._monitor = self._make_monitor()
 
@@ -91,9 +95,10 @@ class Rounds:
             self._watchdog,
         )
 
-    def add(self, function: CheckFunction) -> None:
-        """Make a user's check too from now on."""
-        self._checks.append(user_check(function))
+    def add(self, function: CheckFunction, timeout: float) -> None:
+        """Make a user's check too from now on, each time for up to `timeout` seconds."""
+        check = UserCheck(function, timeout)
+        self._checks.append(Check(check.name, check))
 
     # The thread
 
@@ -207,7 +212,7 @@ class Rounds:
         elif seen.is_over:
             self._keeper.follow(done.revision)
         elif incident is not None and done.failed:
-            self._passed = (-1, 0)
+            self._streak.end()
             self._keeper.fail_recovery(done.failed)
             self._keeper.void_evidence()
         elif incident is not None:
@@ -223,9 +228,7 @@ class Rounds:
         """Count the rounds that passed in a row since the last failure, whoever saw it."""
         if self._state is State.FAIL_SAFE:
             self._keeper.begin_recovery(done.revision)
-        revision, count = self._passed
-        count = count + 1 if revision == done.revision else 1
-        self._passed = (done.revision, count)
+        count = self._streak.count(done)
         latch = self._keeper.standing.latch
         if count < self._recovery.consecutive or not self._recovery.is_automatic or latch.is_held:
             return

@@ -25,6 +25,7 @@ class Recovery:
         consecutive: rounds that must pass in a row.
         checks: the user's own checks, made in every round while the service is not NORMAL.
         round_timeout: seconds after which a check round that has not ended is a failure.
+        check_timeout: seconds that each of the user's own checks may take, where it sets no other.
 
     Raises:
         ConfigurationError: a setting is out of its range.
@@ -35,12 +36,14 @@ class Recovery:
     consecutive: int = 3
     checks: Sequence[CheckFunction] = ()
     round_timeout: float = 30.0
+    check_timeout: float = 10.0
 
     def __post_init__(self) -> None:
         if self.mode not in ("automatic", "manual"):
             raise ConfigurationError(f"recovery mode {self.mode!r} is neither automatic nor manual")
         require_seconds("probe_interval", self.probe_interval)
         require_seconds("round_timeout", self.round_timeout)
+        require_seconds("check_timeout", self.check_timeout)
         if isinstance(self.consecutive, bool) or not isinstance(self.consecutive, int):
             raise ConfigurationError("consecutive must be a whole number of rounds")
         if self.consecutive < 1:
@@ -53,3 +56,8 @@ class Recovery:
     def is_automatic(self) -> bool:
         """True where no person is needed once everything is proven."""
         return self.mode == "automatic"
+
+    @property
+    def freshness(self) -> float:
+        """Seconds after which an observation proves nothing: two intervals and a slow probe."""
+        return 2 * self.probe_interval + 1.0
