@@ -196,10 +196,10 @@ def test_a_persons_answer_is_journaled_and_told_by_the_next_service(store: Path)
     failsafe = FailSafe("trading", store=store)
     assert failsafe.report_in_doubt(doubt())
     failsafe.close()
-    [open_] = offline.in_doubt(store)
+    [open_] = journal.in_doubt(store)
     facts = {"actor": "alice", "reason": "it is in the books of the exchange"}
     assert offline.resolve(store, open_, Outcome.COMMITTED, **facts)
-    assert offline.in_doubt(store) == ()
+    assert journal.in_doubt(store) == ()
     row = events(store)[-1]
     assert (row["event"], row["outcome"]) == ("Resolved", "COMMITTED")
     assert {name: row[name] for name in facts} == facts
@@ -217,7 +217,7 @@ def test_a_second_answer_changes_nothing(store: Path) -> None:
     failsafe = FailSafe("trading", store=store)
     failsafe.report_in_doubt(doubt())
     failsafe.close()
-    [open_] = offline.in_doubt(store)
+    [open_] = journal.in_doubt(store)
     assert offline.resolve(store, open_, Outcome.COMMITTED)
     before = events(store)
     assert not offline.resolve(store, open_, Outcome.ROLLED_BACK, actor="bob", reason="no")
@@ -235,11 +235,12 @@ def test_what_a_killed_process_left_in_doubt_is_seen_and_kept(store: Path) -> No
     child = context.Process(target=_die_in_commit, args=(store,))
     child.start()
     child.join(20)
-    [left] = offline.in_doubt(store)
+    [left] = journal.in_doubt(store)
+    assert journal.check(store).in_doubt == 1
     assert left.key == "order-9"
     assert offline.plan(store).missing == ("observation", "in doubt")
     assert offline.resolve(store, left, Outcome.ROLLED_BACK, actor="alice", reason="I looked")
-    assert offline.in_doubt(store) == ()
+    assert journal.in_doubt(store) == ()
     assert [row["event"] for row in events(store)] == ["Doubted", "Resolved"]
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from failstop import _chain, _in_doubt
 from failstop._chain import Row, Verdict
+from failstop._commits import Commits
 from failstop._latch import State
 from failstop._store import Stored, read_standing, require_head
 from failstop._storefile import StoreError, StoreFile, append, cutting, path_of
@@ -43,7 +44,11 @@ MANY = 100_000
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """What a store holds, and what is wrong with it; `waiting` counts the alerts of each sink."""
+    """What a store holds, and what is wrong with it.
+
+    `waiting` counts the alerts of each sink, `in_doubt` the transactions that are in doubt, with
+    those that processes which are gone left beside the store.
+    """
 
     name: str
     service: str
@@ -53,6 +58,7 @@ class StoreReport:
     rows: int
     head: str
     waiting: dict[str, int]
+    in_doubt: int
     problems: tuple[str, ...]
     advice: tuple[str, ...]
 
@@ -74,6 +80,8 @@ def check(path: str | os.PathLike[str]) -> StoreReport:
         damage = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
         verdict = _verdict(connection, stored)
         waiting = dict(connection.execute("SELECT sink, COUNT(*) FROM outbox GROUP BY sink"))
+        doubts = _in_doubt.open_doubts(connection, _name(path))
+    left = Commits(path_of(path)).seen_behind()
     standing = stored.standing
     return StoreReport(
         name=_name(path),
@@ -84,6 +92,7 @@ def check(path: str | os.PathLike[str]) -> StoreReport:
         rows=verdict.rows,
         head=verdict.head,
         waiting=waiting,
+        in_doubt=len({*doubts, *left}),
         problems=(*damage, *verdict.problems),
         advice=("seal the journal, it is long",) if verdict.rows > MANY else (),
     )
@@ -92,13 +101,17 @@ def check(path: str | os.PathLike[str]) -> StoreReport:
 def in_doubt(path: str | os.PathLike[str]) -> tuple[InDoubt, ...]:
     """Return the transactions that a store holds in doubt, the oldest first.
 
+    Those that processes which are gone left beside it come last.
+
     Raises:
         ConfigurationError: there is no file at `path`.
         StoreError: it cannot be read.
     """
     with _reading(path) as connection:
         read_standing(connection, _name(path))
-        return _in_doubt.open_doubts(connection, _name(path))
+        kept = _in_doubt.open_doubts(connection, _name(path))
+    left = Commits(path_of(path)).seen_behind()
+    return (*kept, *(doubt for doubt in left if doubt not in kept))
 
 
 def rows(path: str | os.PathLike[str], *, after: int = 0, last: int | None = None) -> list[Row]:

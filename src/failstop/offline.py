@@ -31,7 +31,7 @@ from failstop.errors import ConfigurationError, Outcome, ResetRefusedError
 from failstop.events import CheckResult, Doubted, Incident, InDoubt, Resolved
 from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
-__all__ = ["acknowledge", "halt", "in_doubt", "plan", "reset", "resolve", "status"]
+__all__ = ["acknowledge", "halt", "plan", "reset", "resolve", "status"]
 
 Path = str | os.PathLike[str]
 T = TypeVar("T")
@@ -138,17 +138,6 @@ def _read(store: _Store) -> tuple[Stored, tuple[InDoubt, ...], tuple[SinkStatus,
     waiting = store.outbox.waiting().items()
     sinks = tuple(SinkStatus.of(name, [found], None) for name, found in waiting)
     return store.read(), store.in_doubt(), sinks
-
-
-def in_doubt(path: Path) -> tuple[InDoubt, ...]:
-    """Return what is in doubt, the oldest first, also what processes that are gone left beside.
-
-    Raises:
-        ConfigurationError: there is no file at `path`.
-        StoreError: it cannot be read.
-    """
-    with _opened(path) as store:
-        return _patiently(store.in_doubt)
 
 
 def plan(path: Path) -> ResetPlan:
@@ -278,7 +267,7 @@ def resolve(
 
     Args:
         path: the store's file.
-        doubt: the transaction, as `in_doubt()` gives it.
+        doubt: the transaction, as `failstop.journal.in_doubt()` gives it.
         outcome: COMMITTED or ROLLED_BACK.
         actor: the person who says so; None where the database was asked.
         reason: how that person knows.

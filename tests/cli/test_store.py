@@ -9,12 +9,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from failstop import FailSafe
 from failstop.cli import main
+from failstop.events import InDoubt
 from failstop.journal import rows
 from failstop.recovery import Recovery
 
@@ -71,6 +73,16 @@ def test_a_store_is_checked_while_its_service_runs_and_nothing_changes(
         assert (done.returncode, failsafe.is_normal) == (0, True)
         assert "NORMAL, epoch 0" in done.stdout
         assert rows(path) == before
+
+
+def test_check_counts_what_is_in_doubt(store: Path, capsys: Captured) -> None:
+    failsafe = FailSafe("trading", store=store)
+    failsafe.report_in_doubt(InDoubt("database", "order-1", datetime.now(UTC)))
+    failsafe.close()
+    assert main(["store", "check", str(store)]) == 0
+    assert "in doubt 1\n" in capsys.readouterr().out
+    assert main(["store", "check", str(store), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["in_doubt"] == 1
 
 
 # What can be wrong with the file

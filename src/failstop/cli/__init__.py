@@ -1,7 +1,7 @@
 """The command `failstop`: words in, an exit code out; what it needs beside the core is an extra.
 
-Exit codes: 0 done, 1 the answer is no, 2 wrong usage or a missing extra, 3 unexpected, 130
-interrupted. Never here: what a command does.
+Exit codes: 0 done, 1 the answer is no, 2 wrong usage or a missing extra, 3 nothing can be known,
+130 interrupted. Never here: what a command does.
 """
 
 from __future__ import annotations

@@ -19,11 +19,17 @@ COMMANDS = {
     "doctor": "failstop.cli._doctor:doctor",
     "drill": "failstop.cli._drill:drill",
     "explain": "failstop.cli._explain:explain",
+    "halt": "failstop.cli._reset:halt",
+    "indoubt": "failstop.cli._indoubt:indoubt",
     "journal": "failstop.cli._journal:journal",
+    "plan": "failstop.cli._reset:plan",
     "receipts": "failstop.cli._receipts:receipts",
+    "reset": "failstop.cli._reset:reset",
     "scan": "failstop.scan._command:scan",
     "schema": "failstop.cli._schema:schema",
+    "status": "failstop.cli._status:status",
     "store": "failstop.cli._store:store",
+    "watch": "failstop.cli._status:watch",
 }
 """The place of each command, as an entry point is written."""
 
@@ -49,7 +55,8 @@ class _Commands(click.Group):
 def failstop(traceback: bool) -> None:
     """Fail-fast primitives for services whose database is the single source of truth.
 
-    Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 unexpected, 130 interrupted.
+    Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 nothing can be known, as it cannot be
+    read or something unexpected happened, 130 interrupted.
     """
 
 

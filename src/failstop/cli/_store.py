@@ -20,7 +20,16 @@ from failstop import journal as books
 from failstop.alerts import redact
 from failstop.journal import StoreError, StoreReport
 
-__all__ = ["PATH", "explained", "failed", "print_json", "print_lines", "store"]
+__all__ = [
+    "PATH",
+    "FailedError",
+    "described",
+    "explained",
+    "failed",
+    "print_json",
+    "print_lines",
+    "store",
+]
 
 
 class _Path(click.Path):
@@ -72,30 +81,59 @@ def check(ctx: click.Context, path: Path, as_json: bool) -> None:
 def _lines(report: StoreReport) -> Iterator[tuple[str, str]]:
     """Give each line with its style."""
     incident = report.incident
-    waiting = ", ".join(f"{count} for {sink}" for sink, count in report.waiting.items())
+    waiting = ", ".join(f"{count} for {_name(sink)}" for sink, count in report.waiting.items())
     yield f"store    {report.name} of {report.service}", ""
     yield f"state    {report.state.value}, epoch {report.epoch}", "" if incident is None else "red"
     yield f"incident {f'{incident.incident_id}: {incident.cause}' if incident else 'none'}", ""
     yield f"journal  {report.rows} rows, head {report.head}", ""
     yield f"alerts   {waiting or 'none'} waiting", ""
+    yield f"in doubt {report.in_doubt or 'none'}", "red" if report.in_doubt else ""
     yield from ((f"broken: {problem}", "bold red") for problem in report.problems)
     yield from ((f"advice: {advice}", "yellow") for advice in report.advice)
     if report.is_sound:
         yield "sound", "green"
 
 
+def _name(sink: str) -> str:
+    return "whichever process starts next" if sink == "*" else sink
+
+
+class FailedError(Exception):
+    """What a command could not do, with its mend, its exit code, and more for machines."""
+
+    def __init__(self, sentence: str, kind: str, code: int = 1, **facts: object) -> None:
+        super().__init__(sentence)
+        self.kind = kind
+        self.code = code
+        self.facts = facts
+
+    def told(self, as_json: bool) -> click.exceptions.Exit:
+        """Say it, on standard output where it is for machines; return the exit."""
+        return failed(str(self), self.kind, as_json, self.code, **self.facts)
+
+
 @contextlib.contextmanager
 def explained(path: Path, as_json: bool) -> Iterator[None]:
     """Tell what is wrong with a file in one sentence that says the mend, and exit with 1."""
     try:
+        with described(path, 1):
+            yield
+    except FailedError as error:
+        raise error.told(as_json) from error
+
+
+@contextlib.contextmanager
+def described(path: Path, code: int) -> Iterator[None]:
+    """Make whatever is wrong with a file a FailedError with that exit code."""
+    try:
         yield
     except StoreError as error:
-        raise failed(f"{error}; {_mend(error)}", error.kind, as_json) from error
+        raise FailedError(f"{error}; {_mend(error)}", error.kind, code) from error
     except FileNotFoundError:
         raise click.UsageError(f"there is no file {path.name!r}; give its path") from None
     except OSError as error:
         what = f"{path.name!r} cannot be opened ({type(error).__name__})"
-        raise failed(f"{what}; {_MAY_NOT}", "store_unreachable", as_json) from error
+        raise FailedError(f"{what}; {_MAY_NOT}", "store_unreachable", code) from error
 
 
 def _mend(error: StoreError) -> str:
@@ -104,13 +142,15 @@ def _mend(error: StoreError) -> str:
     return _MENDS.get(error.kind, error.action)
 
 
-def failed(sentence: str, kind: str, as_json: bool) -> click.exceptions.Exit:
-    """Say what went wrong, on standard output where it is for machines; return the exit with 1."""
+def failed(
+    sentence: str, kind: str, as_json: bool, code: int = 1, **facts: object
+) -> click.exceptions.Exit:
+    """Say what went wrong, on standard output where it is for machines; return the exit."""
     if as_json:
-        print_json({"error": redact(sentence), "kind": kind})
+        print_json({"error": redact(sentence), "kind": kind, **facts})
     else:
         click.echo(f"failstop: {redact(sentence)}", err=True)
-    return click.exceptions.Exit(1)
+    return click.exceptions.Exit(code)
 
 
 def print_json(facts: object, *, err: bool = False) -> None:
