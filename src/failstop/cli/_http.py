@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ class Service:
         connection = self._connection()
         try:
             connection.request(method, self._parts.path + path, body, self._headers(body))
-            response = connection.getresponse()
-            return response.status, _object(_content(response, limit))
+            with closing(connection.getresponse()) as response:
+                return response.status, _object(_content(response, limit))
         except TimeoutError:
             raise UnreachableError("the service did not answer in time; see --timeout") from None
         except (OSError, HTTPException) as error:
@@ -122,7 +123,8 @@ def _parts_of(url: str) -> SplitResult:
         is_right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         is_right, parts = False, urlsplit("")
-    if not is_right or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
+    is_clean = url.isascii() and url.isprintable() and " " not in url
+    if not is_right or not is_clean or parts.query or parts.fragment:
         raise click.UsageError("--url takes where the service is, such as https://host:8000")
     if parts.username is not None:
         raise click.UsageError("--url takes no password; see --token-file")

@@ -109,7 +109,7 @@ def target_options(command: Command) -> Command:
         click.option(
             "--timeout",
             type=click.FloatRange(0.1, 600),
-            default=10.0,
+            default=40.0,  # a plan makes every check of the service, which may take 30 s
             show_default=True,
             help="Of one answer over HTTP, in seconds.",
         ),
