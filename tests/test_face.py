@@ -18,7 +18,7 @@ ROOT = Path(failstop.__file__).parent
 FLOORS = [
     ("counts", "errors", "events", "_process", "_redaction", "_settings", "_watchdog"),
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
-    ("_commits", "_history", "_in_doubt", "_store", "status"),
+    ("_commits", "_doorbell", "_history", "_in_doubt", "_store", "status"),
     ("_failsafe", "_historian", "_keeper", "_refusals", "journal", "offline", "recovery"),
     ("_boundary", "_gateway", "_response", "database", "schema"),
     ("", "web"),

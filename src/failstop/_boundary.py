@@ -27,7 +27,6 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackTyp
 from typing import Any, Generic, Literal, Never, ParamSpec, Self, TypeVar, overload
 
 from failstop._failsafe import FailSafe
-from failstop._latch import State
 from failstop._response import FailureResponse, is_failure_answer, response_for
 from failstop._scope import Scope, current_scope
 from failstop.errors import ConfigurationError, CriticalError, OperationsSuspendedError
@@ -44,7 +43,6 @@ Respond = Callable[[FailureResponse], Any] | Literal["raise"]
 
 logger = logging.getLogger("failstop")
 
-NORMAL = State.NORMAL
 ELSEWHERE = "a suspended call was closed by the garbage collector, in a context not its own"
 LATER = frozenset({CoroutineType, GeneratorType, AsyncGeneratorType})
 """What a plain function may return whose work has not begun yet."""
@@ -174,6 +172,7 @@ class Protection(Generic[S]):
         if respond != "raise" and not callable(respond):
             raise ConfigurationError('respond= takes a function of the FailureResponse, or "raise"')
         self._failsafe = failsafe
+        self._bell = None if failsafe is None else failsafe.doorbell
         self._respond = respond
 
     @overload
@@ -268,15 +267,15 @@ class Protection(Generic[S]):
     # The shells
 
     def _function_shell(self, handler: Handler) -> Handler:
-        failsafe = self._failsafe
+        bell, require = self._bell, self._require_normal
         enter, leave = current_scope.set, current_scope.reset
 
         def protected(*args: Any, **kwargs: Any) -> Any:
             scope = Scope()
             scope.token = token = enter(scope)
             try:
-                if failsafe is not None and failsafe.state is not NORMAL:
-                    failsafe.require()
+                if bell is not None and bell.word[0] != bell.ticket:
+                    require()
                 answer = handler(*args, **kwargs)
             except Exception as error:
                 if self._passes(scope, error):
@@ -296,15 +295,15 @@ class Protection(Generic[S]):
     def _coroutine_shell(
         self, handler: Handler, make_scope: Callable[[], Scope] = Scope
     ) -> Handler:
-        failsafe = self._failsafe
+        bell, require = self._bell, self._require_normal
         enter, leave = current_scope.set, current_scope.reset
 
         async def protected(*args: Any, **kwargs: Any) -> Any:
             scope = make_scope()
             scope.token = token = enter(scope)
             try:
-                if failsafe is not None and failsafe.state is not NORMAL:
-                    failsafe.require()
+                if bell is not None and bell.word[0] != bell.ticket:
+                    require()
                 answer = await handler(*args, **kwargs)
             except Exception as error:
                 if self._passes(scope, error):

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, overload
 
 from failstop import _scope
 from failstop._commits import Commits
+from failstop._doorbell import Doorbell
 from failstop._historian import Historian
 from failstop._keeper import Keeper
 from failstop._latch import IllegalSignalError, State
@@ -89,6 +90,7 @@ class FailSafe:
         self._responses = {outcome: Tally() for outcome in Outcome}
         self._routes = routes_of(sinks)
         self._keeper = Keeper(service, store, self._routes)
+        self.doorbell: Doorbell = self._keeper.bell
         self._refusals = Refusals(service, is_automatic=self.recovery.is_automatic)
         self._observers = Observers(self._keeper.events)
         self._historian = Historian(self._keeper.store.path)
@@ -145,8 +147,9 @@ class FailSafe:
 
     @property
     def is_normal(self) -> bool:
-        """True where guarded operations are sent."""
-        return self._keeper.is_normal
+        """True where guarded operations are sent, also by what other processes have told by now."""
+        bell = self.doorbell
+        return bell.word[0] == bell.ticket or self._hear()
 
     @property
     def epoch(self) -> int:
@@ -183,8 +186,15 @@ class FailSafe:
         Raises:
             OperationsSuspendedError: the state is any other; nothing was sent.
         """
-        if not self._keeper.is_normal:
+        bell = self.doorbell
+        if bell.word[0] != bell.ticket and not self._hear():
             raise self._refusals.refusal(self._keeper.standing)
+
+    def _hear(self) -> bool:
+        """Learn what another process of the host did; say whether the state is NORMAL then."""
+        if self._keeper.is_normal:
+            self._rounds.hear()
+        return self._keeper.is_normal
 
     # Beginning and end
 

@@ -92,6 +92,7 @@ class Keeper:
     ) -> None:
         self.service = service
         self.store = Store(path, service, routes)
+        self.bell = self.store.bell
         self.standing = Standing()
         self.is_normal = False
         self.events: deque[Event] = deque(maxlen=MANY)
@@ -226,9 +227,16 @@ class Keeper:
         """Change memory; called with `_lock` held."""
         self.standing = standing
         self.is_normal = standing.latch.state is State.NORMAL
+        self.bell.ticket = self.bell.heard if self.is_normal else None
         incident = standing.incident
         if incident is not None and not self.has_joined(incident.incident_id):
             self._joined.append(incident.incident_id)
+
+    def _have_heard(self, word: int) -> None:
+        """Let calls go on at this word of the doorbell; the store was read after it was."""
+        with self._lock:
+            self.bell.heard = word
+            self.bell.ticket = word if self.is_normal else None
 
     def _note_progress(self, event: Event) -> None:
         """Tell observers always, the journal now and then: a check may fail every other round."""
@@ -460,9 +468,11 @@ class Keeper:
             StoreError: the store cannot be read or written.
         """
         with self._saving:
+            word = self.bell.word[0]
             try:
                 self._write_late(is_last=False)
                 self._beat()
+                self.bell.require_in_place()
                 entered = self._adopt(self.store.read())
                 self._doubts = self.store.in_doubt()
             except StoreError as error:
@@ -473,7 +483,22 @@ class Keeper:
             else:
                 self.problem = None
                 self._synced_at = time.monotonic()
+                self._have_heard(word)
             return Seen(self.standing.latch.revision, self._is_over, entered)
+
+    def hear(self) -> Incident | None:
+        """Adopt what the store says, where its doorbell rang; return the incident entered by it.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._saving:
+            word = self.bell.word[0]
+            if word == self.bell.heard or self._unsaved:
+                return None  # another thread was first, or the store does not know all yet
+            entered = self._adopt(self.store.read())
+            self._have_heard(word)
+            return entered
 
     def _is_tolerable(self, error: StoreError) -> bool:
         """A store that others keep busy for a moment stops nobody."""

@@ -10,7 +10,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_gone", "this_process"]
+__all__ = ["is_gone", "this_clock", "this_process"]
 
 UNKNOWN = "-"
 START_TIME = 19
@@ -20,6 +20,16 @@ START_TIME = 19
 def this_process() -> str:
     """Return this process's identity: boot, pid namespace, pid and start time."""
     return _identity(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def this_clock() -> str | None:
+    """Return which clock `time.monotonic()` reads, the same in all that share it; None if unknown.
+
+    A boot begins it anew, and a container may have one of its own.
+    """
+    boot = _boot()
+    return None if boot == UNKNOWN else f"{boot}/{_link('time')}"
 
 
 @lru_cache(maxsize=1)  # keyed by the pid, so a forked child has its own
@@ -47,8 +57,12 @@ def _boot() -> str:
 
 
 def _namespace() -> str:
+    return _link("pid")
+
+
+def _link(namespace: str) -> str:
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return str(Path(f"/proc/self/ns/{namespace}").readlink())
     except OSError:
         return UNKNOWN
 

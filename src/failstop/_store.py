@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from failstop import _action_log, _chain, _in_doubt
+from failstop._doorbell import Doorbell
 from failstop._in_doubt import Answered
 from failstop._latch import Latch, State
 from failstop._process import this_process
@@ -89,6 +90,7 @@ class Store:
         self._host = socket.gethostname()
         self._token = secrets.token_hex(4)
         self._file = StoreFile(path_of(path) if path is not None else None)
+        self.bell = Doorbell(self._file.path)
         self._must_make = not self._file.is_there()
         self._spilled = StoreFile(None)
         self._spilled.make(service)
@@ -120,6 +122,7 @@ class Store:
                 f"the store {self._file.name!r} belongs to the service {stored.service!r}; "
                 f"give {self._service!r} a file of its own"
             )
+        self.bell.open()
         return stored
 
     def read(self) -> Stored:
@@ -159,6 +162,8 @@ class Store:
                 self._post(connection, alert, spilled)
             for event in (*before, change.event):
                 self._append(connection, event)
+        if isinstance(change.event, Tripped | Halted | Reset):
+            self.bell.ring()
         return change
 
     def _post(self, connection: sqlite3.Connection, alert: Alert, spilled: Incident | None) -> None:

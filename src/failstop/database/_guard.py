@@ -32,7 +32,6 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 from sqlalchemy.pool.base import ResetStyle
 
 from failstop._failsafe import FailSafe
-from failstop._latch import State
 from failstop._observers import call
 from failstop._scope import current_scope
 from failstop._scope import mark as mark_scope
@@ -368,8 +367,7 @@ class Guard:
         """Refuse unless NORMAL; called when the line is armed, so that a trip now would cut it."""
         if line.is_probe:
             return
-        if self.failsafe.state is not State.NORMAL:
-            self.failsafe.require()
+        self.failsafe.require()
         transaction = line.transaction
         if transaction is not None:
             if transaction.has_statements:
@@ -399,7 +397,7 @@ class Guard:
         is_gone = status is TransactionStatus.NONE and transaction.has_statements
         if is_gone or backend not in (None, transaction.backend):
             raise self.settlement.gone(transaction, self.due(line) - GRACE)
-        if transaction.epoch != self.failsafe.epoch or not self.failsafe.is_normal:
+        if not self.failsafe.is_normal or transaction.epoch != self.failsafe.epoch:
             self._suspend(Outcome.ROLLED_BACK)
         if status is TransactionStatus.OPEN:
             transaction.has_statements = True  # also what went by the driver's own cursor

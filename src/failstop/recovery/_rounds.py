@@ -182,6 +182,20 @@ class Rounds:
             self._reactions.suspend(seen.entered)
         return seen, None
 
+    def hear(self) -> None:
+        """Adopt what another process did, where the doorbell rang; called by whoever sees that.
+
+        A store that cannot be read trips.
+        """
+        try:
+            entered = self._keeper.hear()
+        except StoreError as error:
+            self._reactions.trip(error)
+            return
+        if entered is not None:
+            self._reactions.suspend(entered)
+        self._reactions.tell()
+
     def _adopt_left_behind(self) -> None:
         """Keep what processes of this host that are gone left in doubt."""
         for doubts in self._commits.left_behind():
