@@ -173,6 +173,7 @@ HEAVY = {
     "httpx",
     "jinja2",
     "pagerduty",
+    "prometheus_client",
     "psutil",
     "pytest",
     "requests",
@@ -203,6 +204,7 @@ def test_the_face_starts_no_thread() -> None:
         ("wsgi", set(), {"fastapi", "flask", "starlette", "werkzeug"}),
         ("flask", {"flask"}, {"fastapi", "starlette"}),
         ("fastapi", {"fastapi"}, {"flask", "werkzeug"}),
+        ("prometheus", {"prometheus_client"}, {"fastapi", "flask", "starlette", "werkzeug"}),
     ],
 )
 def test_an_adapter_loads_its_own_framework_only(

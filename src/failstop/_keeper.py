@@ -34,12 +34,12 @@ from failstop.events import (
     Doubted,
     DurabilityReduced,
     Event,
+    Followed,
     Incident,
     InDoubt,
     Joined,
     Recovering,
     RecoveryFailed,
-    Reset,
     Resolved,
     Tripped,
     Verified,
@@ -347,7 +347,7 @@ class Keeper:
                 self._is_over = False
                 facts = (self.service, latch.epoch, datetime.now(UTC), incident)
                 self.events.append(
-                    Reset(*facts, stored.left_by, "another process of this host has left it")
+                    Followed(*facts, stored.left_by, "another process of this host has left it")
                 )
 
     def acknowledge(self, actor: str) -> Change:

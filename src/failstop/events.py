@@ -28,6 +28,7 @@ __all__ = [
     "Event",
     "Exiting",
     "FailureCounted",
+    "Followed",
     "Halted",
     "InDoubt",
     "Incident",
@@ -206,6 +207,11 @@ class Reset(Event):
     failed: tuple[str, ...] = ()
     evidence: tuple[CheckResult, ...] = ()
     accepted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Reset):
+    """Fail-safe mode was left because another process of this host had left it."""
 
 
 @dataclass(frozen=True, slots=True)

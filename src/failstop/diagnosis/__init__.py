@@ -2,6 +2,18 @@
 
 from failstop.diagnosis._diagnoser import Diagnoser, Diagnosis, diagnose, explain, to_error
 from failstop.diagnosis._rules import Phase
+from failstop.diagnosis._runbook import RUNBOOK, kinds, runbook
 from failstop.diagnosis._table import Verdict
 
-__all__ = ["Diagnoser", "Diagnosis", "Phase", "Verdict", "diagnose", "explain", "to_error"]
+__all__ = [
+    "RUNBOOK",
+    "Diagnoser",
+    "Diagnosis",
+    "Phase",
+    "Verdict",
+    "diagnose",
+    "explain",
+    "kinds",
+    "runbook",
+    "to_error",
+]
