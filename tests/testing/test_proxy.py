@@ -741,6 +741,24 @@ def test_a_host_and_port_are_an_upstream(postgres_server: PostgresServer) -> Non
         order.close()
 
 
+def test_redirect_leads_new_connections_elsewhere_and_leaves_open_ones(
+    url: str, fault_proxy: FaultProxy
+) -> None:
+    with (
+        psycopg.connect(url) as connection,
+        socket.create_server(("127.0.0.1", 0)) as elsewhere,
+    ):
+        fault_proxy.redirect(elsewhere.getsockname())
+        with socket.create_connection((fault_proxy.host, fault_proxy.port), BOUND) as client:
+            elsewhere.settimeout(BOUND)
+            led, _ = elsewhere.accept()
+            with led:
+                client.sendall(SSL_REQUEST)
+                led.settimeout(BOUND)
+                assert led.recv(100) == SSL_REQUEST
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+
+
 def test_close_resets_who_is_connected_and_may_be_called_again(
     postgres_server: PostgresServer,
 ) -> None:

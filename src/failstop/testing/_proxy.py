@@ -158,9 +158,7 @@ class FaultProxy(Faults[None]):
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        if isinstance(upstream, PostgresServer):
-            upstream = ("127.0.0.1", upstream.port)
-        self._upstream = socket.getaddrinfo(*upstream, type=socket.SOCK_STREAM)[0]
+        self.redirect(upstream)
         self.host = host
         self._reserved = reserve_port(host, port)
         self.port: int = self._reserved.getsockname()[1]
@@ -230,6 +228,18 @@ class FaultProxy(Faults[None]):
     def messages(self) -> list[Message]:
         """The last 10 000 messages that came to the proxy, in their order."""
         return self._log.messages
+
+    def redirect(self, upstream: PostgresServer | tuple[str, int]) -> None:
+        """Lead new connections to another server, as an address does after a failover.
+
+        Open ones stay with theirs: `reset()` ends them.
+
+        Raises:
+            OSError: the upstream's name has no address.
+        """
+        if isinstance(upstream, PostgresServer):
+            upstream = ("127.0.0.1", upstream.port)
+        self._upstream = socket.getaddrinfo(*upstream, type=socket.SOCK_STREAM)[0]
 
     # Faults that only a proxy has
 
