@@ -43,15 +43,16 @@ def claim(connection: sqlite3.Connection, event: ActionBegan, runner: str) -> bo
 
 def settle(connection: sqlite3.Connection, event: ActionEnded | ActionFailed) -> bool:
     """Write how an action ended; False for an interruption that is written already."""
-    failed = isinstance(event, ActionFailed)
-    state = event.state if failed else ActionState.ENDED
+    state, error = ActionState.ENDED, None
+    if isinstance(event, ActionFailed):
+        state, error = event.state, event.error
     done = connection.execute(
         "UPDATE action SET state = ?, since = ?, error = ? WHERE incident = ? AND name = ? "
         "AND (state = ? OR ? != ?)",
         (
             state.value,
             event.occurred_at.isoformat(),
-            event.error if failed else None,
+            error,
             event.incident_id,
             event.action,
             ActionState.BEGUN.value,

@@ -1,8 +1,8 @@
 """The FailSafe: joins the standing, the alerts and the monitor, and is what users hold.
 
 A failure goes memory first, then the store; then, with no lock held, the dependencies abort what is
-in flight, the alerts are woken and the observers told, in the order of the changes. Never here: a
-driver, a framework, an HTTP word.
+in flight, the safety actions begin, the alerts are woken and the observers told, in the order of
+the changes. Never here: a driver, a framework, an HTTP word.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from failstop import _scope
+from failstop._actions import ACTION_TIMEOUT, Action, ActionFunction, Actions, action_of
 from failstop._commits import Commits
+from failstop._departure import Departure
 from failstop._doorbell import Doorbell
 from failstop._historian import Historian
 from failstop._keeper import Keeper
@@ -43,7 +45,7 @@ from failstop.events import (
 )
 from failstop.recovery._checks import verify_settings
 from failstop.recovery._doubts import Doubts, OnResolved
-from failstop.recovery._monitor import Configured, Dependency
+from failstop.recovery._monitor import Check, Configured, Dependency
 from failstop.recovery._notes import Notes
 from failstop.recovery._rounds import Reactions, Rounds
 from failstop.recovery._settings import CheckFunction, Recovery
@@ -55,6 +57,7 @@ CLOSE_TIMEOUT = 5.0
 
 F = TypeVar("F", bound=CheckFunction)
 R = TypeVar("R", bound=OnResolved)
+A = TypeVar("A", bound=ActionFunction)
 
 
 class FailSafe:
@@ -68,10 +71,14 @@ class FailSafe:
         sinks: where alerts go: objects with `name` and `send`, functions, or routes.
         recovery: how fail-safe mode is left.
         noun: what responses call the service.
+        actions: the safety actions: called with the incident when one opens, as with `on_trip`.
+        on_trip: what the process does when an incident opens: "stay", or "exit" with code 70 when
+            the actions have ended and the alerts were flushed, for a supervisor to start it anew.
 
     Raises:
-        ConfigurationError: a name is empty or used twice, a sink is none, or the store's path is
-            wrong. A store that cannot be read is no error here: it begins in fail-safe mode.
+        ConfigurationError: a name is empty or used twice, a sink is none, the store's path is
+            wrong, or "exit" has no store. A store that cannot be read is no error here: it begins
+            in fail-safe mode.
     """
 
     def __init__(
@@ -82,6 +89,8 @@ class FailSafe:
         sinks: Sequence[Sink | Route] = (),
         recovery: Recovery | None = None,
         noun: str = "Trading system",
+        actions: Sequence[ActionFunction] = (),
+        on_trip: str = "stay",
     ) -> None:
         self.service: str = require_text("service", service)
         self.noun: str = require_text("noun", noun)
@@ -109,6 +118,16 @@ class FailSafe:
         self._is_started = False
         self._dispatcher = self._make_dispatcher()
         self._rounds = self._make_rounds()
+        self._actions = Actions(
+            self._keeper,
+            self.watchdog,
+            lambda: self._dispatcher.wake(),
+            self._observers.tell,
+            map(action_of, actions),
+        )
+        self._departure = Departure(
+            on_trip, self._keeper, self._actions, self._write_before_exit, self.flush
+        )
         _living.add(self)
 
     def _make_dispatcher(self) -> Dispatcher:
@@ -123,6 +142,8 @@ class FailSafe:
             report_in_doubt=self.report_in_doubt,
             tell=self._observers.tell,
             dispatcher=lambda: self._dispatcher,
+            look=self._look,
+            proofs=self._proofs,
         )
         return Rounds(
             self._keeper,
@@ -215,12 +236,15 @@ class FailSafe:
             verify_settings(dependency)
         self._is_started = True
         self._dispatcher.start()
+        self._look()
         self._rounds.start()
+        self._departure.arm()
 
     def close(self) -> None:
         """Refuse everything from now on, deliver what is waiting, and end the threads, bounded."""
         self._keeper.close()
         is_started, self._is_started = self._is_started, False
+        self._actions.wait(CLOSE_TIMEOUT)
         if is_started:
             self._rounds.close(CLOSE_TIMEOUT)
             self._write_last()
@@ -233,11 +257,20 @@ class FailSafe:
         _living.discard(self)  # a fork has nothing to do for it
 
     def _write_last(self) -> None:
-        self._notes.note_refusals(is_last=True)
         try:
-            self._keeper.write_late()
+            self._write_before_exit()
         except StoreError as error:
             self._notes.note_store(error)
+
+    def _write_before_exit(self) -> None:
+        """Write all that is late.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._notes.note_refusals(is_last=True)
+        self._keeper.write_late()
+        self._actions.write_late()
 
     def __enter__(self) -> Self:
         self.start()
@@ -347,6 +380,46 @@ class FailSafe:
         self._doubts.add(function)
         return function
 
+    @overload
+    def on_trip(self, function: A, /) -> A: ...
+
+    @overload
+    def on_trip(
+        self, /, *, timeout: float = ACTION_TIMEOUT, name: str | None = None
+    ) -> Callable[[A], A]: ...
+
+    def on_trip(
+        self,
+        function: Any = None,
+        /,
+        *,
+        timeout: float = ACTION_TIMEOUT,
+        name: str | None = None,
+    ) -> Any:
+        """Call `function(incident)` when an incident opens: a safety action, sync or async.
+
+        It begins once an incident on each host, on a thread of its own, which the trip does not
+        wait for; a restart does not repeat it, and begins it where nobody has. Whatever it raises
+        is journaled, alerted and shown in the status. Guarded work is refused in it as everywhere.
+        Written as `@failsafe.on_trip` or `@failsafe.on_trip(timeout=30.0)`; add it before the
+        start.
+
+        Args:
+            function: the action, where the decorator is written without parentheses.
+            timeout: its time in seconds; then an async one is cancelled, a sync one given up.
+            name: what it is known by, by default the function's own name.
+
+        Raises:
+            TypeError: it is not callable.
+            ConfigurationError: there is one of that name, or a setting is wrong.
+        """
+
+        def add(action: A) -> A:
+            self._actions.add(Action(action, timeout, name))
+            return action
+
+        return add if function is None else add(function)
+
     # What is in doubt
 
     def in_doubt(self) -> tuple[InDoubt, ...]:
@@ -451,8 +524,28 @@ class FailSafe:
         self._observers.tell()
 
     def _suspend(self, incident: Incident) -> None:
+        """Abort what is in flight, and begin what is to be done about an incident."""
         for dependency in tuple(self._dependencies.values()):
             call(dependency.suspend, incident)
+        self._actions.begin(incident)
+        self._departure.begin(incident)
+
+    def _look(self) -> None:
+        """In each check round: do what an incident asks for and nobody has done yet."""
+        incident = self.incident
+        try:
+            self._actions.look(incident)
+        except StoreError as error:
+            self._notes.note_store(error)
+        if incident is not None:
+            self._departure.begin(incident)
+
+    def _proofs(self) -> Iterator[Check]:
+        """Give what recovery needs besides: it must overtake nothing that a trip has begun."""
+        if self._actions.has_any:
+            yield Check("safety actions", self._actions.prove)
+        if self._departure.is_wanted:
+            yield Check("departure", self._departure.prove)
 
     def _report_delivery(self, event: AlertDelivered | AlertFailed, is_journaled: bool) -> None:
         if isinstance(event, AlertFailed):
@@ -541,6 +634,7 @@ class FailSafe:
             in_doubt=doubts,
             history=self._historian.tell(),
             salt=self._keeper.salt,
+            actions=self._actions.status(standing.incident) if standing.incident else (),
         )
 
     def _warnings(self) -> tuple[str, ...]:
@@ -578,6 +672,8 @@ class FailSafe:
         self._observers.after_fork()
         self._historian.after_fork()
         self._doubts.after_fork()
+        self._actions.after_fork()
+        self._departure.after_fork()
         self._dispatcher = self._make_dispatcher()
         if self._is_started:
             self._dispatcher.start()

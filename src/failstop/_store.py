@@ -33,6 +33,7 @@ from failstop.alerts._outbox import (
     address,
     due_pages,
     is_for_everybody,
+    is_told,
     post,
     post_count,
     post_reminder,
@@ -349,10 +350,18 @@ class Store:
     def _post_action(
         self, connection: sqlite3.Connection, event: ActionFailed, incident: Incident | None
     ) -> None:
-        if incident is not None and incident.incident_id == event.incident_id:
-            self._post(connection, _page.action_failed(event, incident, self._host), None)
-        else:
-            self._post_note(connection, _page.action_failed(event, None, self._host))
+        """Tell it with the open incident to whoever was paged for that, else for itself."""
+        is_open = incident is not None and incident.incident_id == event.incident_id
+        if is_open:
+            post(connection, self._routes, _page.action_failed(event, incident, self._host))
+        _forget_notes(connection)
+        others = [
+            route
+            for route in self._routes
+            if route.escalate_after is None
+            and not (is_open and is_told(connection, route.name, event.incident_id))
+        ]
+        post(connection, others, _page.action_failed(event, None, self._host))
 
     def interrupted_actions(self) -> tuple[tuple[str, str], ...]:
         """Return incident and name of each safety action whose process is gone before it ended.

@@ -34,6 +34,7 @@ __all__ = [
     "address",
     "due_pages",
     "is_for_everybody",
+    "is_told",
     "post",
     "post_count",
     "post_for_everybody",
@@ -134,7 +135,7 @@ def _post(connection: sqlite3.Connection, routes: Sequence[Route], alert: Alert)
             if route.takes(alert):
                 why = PAGE if route.escalate_after is None else ESCALATION
                 _insert(connection, route.name, alert, why, route.escalate_after or 0.0)
-        elif _is_told(connection, route.name, alert.incident_id):
+        elif is_told(connection, route.name, alert.incident_id):
             _insert(connection, route.name, alert, NOTE, 0.0)
 
 
@@ -147,11 +148,11 @@ def post_count(connection: sqlite3.Connection, routes: Sequence[Route], alert: A
     """Tell those who were paged how many failures there are; an older such alert is superseded."""
     connection.execute(NO_MORE_COUNTS, (alert.incident_id,))
     for route in routes:
-        if _is_told(connection, route.name, alert.incident_id):
+        if is_told(connection, route.name, alert.incident_id):
             _insert(connection, route.name, alert, COUNT, 0.0)
 
 
-def _is_told(connection: sqlite3.Connection, sink: str, incident: str) -> bool:
+def is_told(connection: sqlite3.Connection, sink: str, incident: str) -> bool:
     return (
         connection.execute(
             "SELECT 1 FROM page WHERE sink = :sink AND incident = :incident UNION ALL "

@@ -7,7 +7,7 @@ Never here: how a check is made, or which thread makes the rounds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -43,6 +43,8 @@ class Reactions:
     report_in_doubt: Callable[[InDoubt], bool]
     tell: Callable[[], None]
     dispatcher: Callable[[], Dispatcher]
+    look: Callable[[], None]
+    proofs: Callable[[], Iterable[Check]]
 
 
 class Rounds:
@@ -140,6 +142,7 @@ class Rounds:
     def _step(self, is_full: bool) -> Round:
         """Make one check round and act on it; called by the monitor's thread."""
         seen, problem = self._sync()
+        self._reactions.look()
         self._adopt_left_behind()
         must_prove = not self._keeper.is_normal
         checks = self._checks_due(problem, is_full=is_full, must_prove=must_prove)
@@ -167,6 +170,7 @@ class Rounds:
             yield Check(name, dependency.probe, is_critical=True)
         if must_prove:
             yield Check("in doubt", self._doubts.prove)
+            yield from self._reactions.proofs()
         if is_full or must_prove:
             yield from self._checks
 
