@@ -21,6 +21,7 @@ BETWEEN = PYTHONS[1]
 DATA = ".coverage"
 LONGEST = (
     "alerts",
+    "browser",
     "database/test_connect.py",
     "database/test_deadline.py",
     "database/test_doctor.py",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Delivery", "History", "IncidentLog", "Moment", "PastIncident"]
+__all__ = ["FIRST", "Delivery", "History", "IncidentLog", "Moment", "PastIncident"]
 
 FIRST = 20
 """Moments of an incident that are kept from its beginning."""
@@ -140,7 +140,7 @@ class IncidentLog:
             return
         at = datetime.fromisoformat(facts["occurred_at"])
         self._begins = self._begins or at
-        if event in ("Tripped", "Halted"):
+        if event in ("Tripped", "Joined", "Halted"):
             self._open(facts["incident"]["incident_id"])
         if self._incident_id is None or self._is_foreign(facts):
             return
@@ -215,6 +215,7 @@ def _resolved(facts: Facts) -> str:
 TEXTS: Mapping[str, Callable[[Facts], str]] = {
     "Verified": lambda facts: "a process started, and every check passed",
     "Tripped": lambda facts: f"fail-safe mode: {facts['incident']['cause']}",
+    "Joined": lambda facts: f"fail-safe mode, as another process: {facts['incident']['cause']}",
     "Halted": lambda facts: f"halted by {facts['actor']}: {facts['reason']}",
     "FailureCounted": lambda facts: f"a further failure: {facts['kind']}",
     "Refused": lambda facts: "calls were refused",
@@ -226,6 +227,14 @@ TEXTS: Mapping[str, Callable[[Facts], str]] = {
     "Doubted": lambda facts: f"a transaction of {facts['doubt']['database']!r} is in doubt",
     "Resolved": _resolved,
     "DurabilityReduced": lambda facts: "a commit was confirmed by no standby",
+    "ActionBegan": lambda facts: f"safety action {facts['action']!r} began",
+    "ActionEnded": lambda facts: f"safety action {facts['action']!r} is done",
+    "ActionFailed": lambda facts: (
+        f"safety action {facts['action']!r}: {facts['state'].replace('_', ' ')}"
+        + (f" ({facts['error']})" if facts["error"] else "")
+    ),
+    "Exiting": lambda facts: f"the process leaves with exit code {facts['code']}",
+    "Permitted": lambda facts: f"let through while suspended: {facts['operation']}",
     "AlertDelivered": lambda facts: f"alert ({facts['action']}) taken by {facts['sink']}",
     "AlertFailed": lambda facts: (
         f"alert ({facts['action']}) not taken by {facts['sink']}: {facts['error']}"

@@ -1,6 +1,7 @@
 """The ASGI middleware: every HTTP request is a protected call, whatever framework is behind it.
 
-Pure ASGI, and only failstop's public face. An answer is held back until it is certain: the start
+Pure ASGI, and only failstop's public face. An endpoint that may wait does so on a thread of its
+own, where the event loop is asyncio's. An answer is held back until it is certain: the start
 until the first piece of the body, the last piece while a guarded operation is open (a framework
 may commit in a dependency that ends after the answer). What is under way already is broken off by
 raising, never ended cleanly.
@@ -8,11 +9,24 @@ raising, never ended cleanly.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import Future
 from typing import Any
 
 from failstop import CriticalError, Dependency, FailSafe, ProtectedCall
-from failstop.web import Answer, Endpoints, failure_answer
+from failstop.web import (
+    MOST_BODY,
+    AdminToken,
+    Answer,
+    Endpoint,
+    Endpoints,
+    Request,
+    failure_answer,
+    headers_of,
+    problem_answer,
+)
 
 __all__ = ["FailStopMiddleware"]
 
@@ -32,6 +46,17 @@ PIECES = frozenset(
     }
 )
 TRY_AGAIN_LATER = 1013
+MOST_WAITING = 16
+"""Requests for the status that may wait for the store at one time."""
+BUSY = problem_answer(
+    503,
+    {
+        "type": "https://failstop.dev/problems/busy",
+        "title": "Too many requests for the status at one time",
+        "status": 503,
+    },
+    {"Retry-After": "1"},
+)
 
 
 class FailStopMiddleware:
@@ -47,6 +72,8 @@ class FailStopMiddleware:
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        admin_token: one token, or several by name, with which a person may halt and reset over
+            HTTP; without one there is nothing at `/admin/…`.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -59,10 +86,14 @@ class FailStopMiddleware:
         failsafe: FailSafe,
         database: Dependency | None = None,
         exempt: Iterable[str] = (),
+        admin_token: AdminToken = None,
     ) -> None:
         self._app = app
         self._failsafe = failsafe
-        self._endpoints = Endpoints(failsafe, database=database, exempt=exempt)
+        self._endpoints = Endpoints(
+            failsafe, database=database, exempt=exempt, admin_token=admin_token
+        )
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI has it."""
@@ -75,13 +106,33 @@ class FailStopMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _path(scope)
-        answer = self._endpoints.answer(scope["method"], path)
-        if answer is not None:
-            await _send(answer, send, scope["method"])
+        endpoint = self._endpoints.find(scope["method"], path)
+        if endpoint is not None:
+            await self._answer(endpoint, _Asked(scope, path), receive, send)
         elif self._endpoints.is_exempt(path):
             await self._app(scope, receive, send)
         else:
             await self._protect(scope, receive, send)
+
+    async def _answer(
+        self, endpoint: Endpoint, asked: _Asked, receive: Receive, send: Send
+    ) -> None:
+        body = await _body(receive) if endpoint.takes_body else b""
+        if body is None:
+            return
+        request = asked.request(body)
+        if not endpoint.is_blocking:
+            answer = endpoint.answer(request)
+        elif endpoint.takes_body:  # an order must not wait for those who only look
+            answer = await _apart(lambda: endpoint.answer(request))
+        elif self._waiting.acquire(blocking=False):
+            try:
+                answer = await _apart(lambda: endpoint.answer(request))
+            finally:
+                self._waiting.release()
+        else:
+            answer = BUSY
+        await _send(answer, send, request.method)
 
     async def _protect(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = ProtectedCall(self._failsafe)
@@ -112,6 +163,31 @@ class FailStopMiddleware:
             await _deny(failure_answer(call.response()), send, scope)
         else:
             await self._app(scope, receive, send)
+
+
+class _Asked:
+    """What was asked for, but for the body."""
+
+    def __init__(self, scope: Scope, path: str) -> None:
+        self._scope = scope
+        self._path = path
+
+    def request(self, body: bytes) -> Request:
+        """Return the request with its body."""
+        scope = self._scope
+        client = scope.get("client")
+        pairs = (
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in scope.get("headers", ())
+        )
+        return Request(
+            method=scope["method"],
+            path=self._path,
+            query=scope.get("query_string", b"").decode("latin-1"),
+            headers=headers_of(pairs),
+            body=body,
+            client=client[0] if client else "",
+        )
 
 
 class _HeldAnswer:
@@ -170,6 +246,41 @@ class _HeldAnswer:
         if message["type"] == "http.response.trailers":
             return not message.get("more_trailers", False)
         return not (message.get("more_body", False) or self._has_trailers)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the body, or a piece of it that shows that it is too long; None where nobody waits."""
+    body = bytearray()
+    while len(body) <= MOST_BODY:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return bytes(body[: MOST_BODY + 1])
+
+
+async def _apart(work: Callable[[], Answer]) -> Answer:
+    """Do what may wait on a thread of its own; here, where the loop is not asyncio's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    done: Future[Answer] = Future()
+    thread = threading.Thread(
+        target=_settle, args=(work, done), name="failstop-endpoint", daemon=True
+    )
+    thread.start()
+    return await asyncio.wrap_future(done)
+
+
+def _settle(work: Callable[[], Answer], done: Future[Answer]) -> None:
+    done.set_running_or_notify_cancel()  # an order that is under way is done, whoever waits
+    try:
+        done.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        done.set_exception(error)
 
 
 def _path(scope: Scope) -> str:

@@ -15,9 +15,11 @@ from failstop.web import (
     IDEMPOTENCY_KEY,
     KEY_ERRORS,
     REPLAYED,
+    AdminToken,
     AsyncOnce,
     Endpoints,
     Once,
+    Tokens,
     fingerprint_of,
     is_async_database,
     key_answer,
@@ -39,6 +41,7 @@ def install(
     failsafe: FailSafe,
     database: Dependency | None = None,
     exempt: Iterable[str] = (),
+    admin_token: AdminToken = None,
 ) -> None:
     """Protect every route of `app`, answer the endpoints and what an Idempotency-Key means.
 
@@ -51,6 +54,8 @@ def install(
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        admin_token: one token, or several by name, with which a person may halt and reset over
+            HTTP; without one there is nothing at `/admin/…`.
 
     Raises:
         ConfigurationError: a setting is wrong, or the application is protected already.
@@ -58,11 +63,18 @@ def install(
     if hasattr(app.state, KEY):
         raise ConfigurationError("this FastAPI application is protected already")
     paths = tuple(exempt)
+    tokens = Tokens.of(admin_token)  # which shows none, where FastAPI shows the middleware
     Endpoints(failsafe, database=database, exempt=paths)  # FastAPI makes the middleware later
     setattr(app.state, KEY, failsafe)
     for error in KEY_ERRORS:
         app.add_exception_handler(error, _answer_key)
-    app.add_middleware(FailStopMiddleware, failsafe=failsafe, database=database, exempt=paths)
+    app.add_middleware(
+        FailStopMiddleware,
+        failsafe=failsafe,
+        database=database,
+        exempt=paths,
+        admin_token=tokens,
+    )
 
 
 def respond(failure: FailureResponse) -> JSONResponse:

@@ -23,7 +23,9 @@ from failstop.web import (
     IDEMPOTENCY_KEY,
     KEY_ERRORS,
     REPLAYED,
+    AdminToken,
     Once,
+    Tokens,
     fingerprint_of,
     is_async_database,
     key_answer,
@@ -57,6 +59,8 @@ class FailStop:
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        admin_token: one token, or several by name, with which a person may halt and reset over
+            HTTP; without one there is nothing at `/admin/…`.
 
     Raises:
         ConfigurationError: a setting is wrong, or the application is protected already.
@@ -69,10 +73,12 @@ class FailStop:
         failsafe: FailSafe,
         database: Dependency | None = None,
         exempt: Iterable[str] = (),
+        admin_token: AdminToken = None,
     ) -> None:
         self.failsafe = failsafe
         self._database = database
         self._exempt = exempt
+        self._tokens = Tokens.of(admin_token)
         if app is not None:
             self.init_app(app)
 
@@ -85,7 +91,11 @@ class FailStop:
         if KEY in app.extensions:
             raise ConfigurationError("this Flask application is protected already")
         protected = FailStopMiddleware(
-            app.wsgi_app, failsafe=self.failsafe, database=self._database, exempt=self._exempt
+            app.wsgi_app,
+            failsafe=self.failsafe,
+            database=self._database,
+            exempt=self._exempt,
+            admin_token=self._tokens,
         )
         app.extensions[KEY] = self.failsafe
         app.register_error_handler(CriticalError, self._answer)

@@ -12,7 +12,15 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from failstop import Dependency, FailSafe, ProtectedCall
-from failstop.web import Answer, Endpoints, failure_answer
+from failstop.web import (
+    MOST_BODY,
+    AdminToken,
+    Answer,
+    Endpoints,
+    Request,
+    failure_answer,
+    headers_of,
+)
 
 __all__ = ["CALL", "FailStopMiddleware"]
 
@@ -39,6 +47,8 @@ class FailStopMiddleware:
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        admin_token: one token, or several by name, with which a person may halt and reset over
+            HTTP; without one there is nothing at `/admin/…`.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -51,17 +61,21 @@ class FailStopMiddleware:
         failsafe: FailSafe,
         database: Dependency | None = None,
         exempt: Iterable[str] = (),
+        admin_token: AdminToken = None,
     ) -> None:
         self._app = app
         self._failsafe = failsafe
-        self._endpoints = Endpoints(failsafe, database=database, exempt=exempt)
+        self._endpoints = Endpoints(
+            failsafe, database=database, exempt=exempt, admin_token=admin_token
+        )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request, as WSGI has it."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        answer = self._endpoints.answer(method, path)
-        if answer is not None:
-            return _send(answer, start_response, method)
+        endpoint = self._endpoints.find(method, path)
+        if endpoint is not None:
+            body = _body(environ) if endpoint.takes_body else b""
+            return _send(endpoint.answer(_request(environ, body)), start_response, method)
         if self._endpoints.is_exempt(path):
             return self._app(environ, start_response)
         return self._protect(environ, start_response)
@@ -176,6 +190,33 @@ class _HeldAnswer:
             raise AssertionError("the application sent a body before start_response()")
         self.is_under_way = True
         self._write = self._start_response(*self._start)
+
+
+def _request(environ: Environ, body: bytes) -> Request:
+    pairs = [
+        (name.removeprefix("HTTP_").replace("_", "-"), value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or name == "CONTENT_TYPE"
+    ]
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=environ.get("PATH_INFO", ""),
+        query=environ.get("QUERY_STRING", ""),
+        headers=headers_of(pairs),
+        body=body,
+        client=environ.get("REMOTE_ADDR", ""),
+    )
+
+
+def _body(environ: Environ) -> bytes:
+    """Return the body, or a piece of it that shows that it is too long."""
+    length, most = environ.get("CONTENT_LENGTH") or "", MOST_BODY + 1
+    if length.isdecimal():
+        most = min(int(length[:9]), most)
+    elif not environ.get("wsgi.input_terminated"):
+        most = 0
+    body: bytes = environ["wsgi.input"].read(most)
+    return body
 
 
 def _send(answer: Answer, start_response: StartResponse, method: str) -> Iterable[bytes]:

@@ -1,7 +1,8 @@
 """What the service answers about itself, as plain functions without a request or a framework."""
 
-from failstop.web._answer import Answer, failure_answer
+from failstop.web._answer import Answer, failure_answer, problem_answer
 from failstop.web._endpoints import (
+    Endpoint,
     Endpoints,
     database_health,
     liveness,
@@ -22,23 +23,32 @@ from failstop.web._idempotency import (
     read_key,
     scoped_key,
 )
+from failstop.web._request import MOST_BODY, Request, headers_of
+from failstop.web._tokens import AdminToken, Tokens
 
 __all__ = [
     "ANYBODY",
     "IDEMPOTENCY_KEY",
     "KEY_ERRORS",
+    "MOST_BODY",
     "REPLAYED",
+    "AdminToken",
     "Answer",
     "AsyncOnce",
+    "Endpoint",
     "Endpoints",
     "KeyRequiredError",
     "Once",
+    "Request",
+    "Tokens",
     "database_health",
     "failure_answer",
     "fingerprint_of",
+    "headers_of",
     "is_async_database",
     "key_answer",
     "liveness",
+    "problem_answer",
     "read_key",
     "readiness",
     "scoped_key",
