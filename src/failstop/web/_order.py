@@ -85,7 +85,7 @@ def _form(body: bytes) -> dict[str, Any]:
         )
     except ValueError:
         raise _wrong("The body is no form.") from None
-    given: dict[str, Any] = _each_once(pairs)
+    given: dict[str, Any] = {name: value for name, value in _each_once(pairs).items() if value}
     if NUMBER.fullmatch(given.get("epoch", "")):
         given["epoch"] = int(given["epoch"])
     if "force" in given:
