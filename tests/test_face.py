@@ -18,7 +18,16 @@ ROOT = Path(failstop.__file__).parent
 FLOORS = [
     ("counts", "errors", "events", "_process", "_redaction", "_settings", "_watchdog"),
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
-    ("_action_log", "_commits", "_doorbell", "_history", "_in_doubt", "_store", "status"),
+    (
+        "_action_log",
+        "_commits",
+        "_doorbell",
+        "_evidence",
+        "_history",
+        "_in_doubt",
+        "_store",
+        "status",
+    ),
     (
         "_actions",
         "_departure",

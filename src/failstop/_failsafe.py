@@ -43,6 +43,7 @@ from failstop.events import (
     Listener,
     Tripped,
 )
+from failstop.recovery._baselines import Baselines
 from failstop.recovery._checks import verify_settings
 from failstop.recovery._doubts import Doubts, OnResolved
 from failstop.recovery._monitor import Check, Configured, Dependency
@@ -54,6 +55,8 @@ from failstop.status import ResetPlan, SinkStatus, SystemStatus
 __all__ = ["REASONS", "FailSafe"]
 
 CLOSE_TIMEOUT = 5.0
+FORCE_PATIENCE = 5.0
+"""Seconds that a forced reset waits for the checks that it overrules."""
 
 F = TypeVar("F", bound=CheckFunction)
 R = TypeVar("R", bound=OnResolved)
@@ -109,6 +112,7 @@ class FailSafe:
         self._notes = Notes(self._keeper, self._refusals)
         self._alert_errors: dict[str, str] = {}
         self.commits: Commits = Commits(self._keeper.store.path)
+        self.baselines: Baselines = Baselines(self._keeper)
         self._doubts = Doubts(
             self._keeper,
             self._dependencies,
@@ -566,7 +570,7 @@ class FailSafe:
             ConfigurationError: the FailSafe was not started.
         """
         self._require_started()
-        return self._rounds.plan()[0]
+        return self._rounds.plan(self.recovery.round_timeout)[0]
 
     def _require_started(self) -> None:
         if not self._is_started:
@@ -591,7 +595,8 @@ class FailSafe:
         """
         actor, reason = _said("actor", actor), _said("reason", reason)
         self._require_started()
-        plan, done = self._rounds.plan()
+        patience = self.recovery.round_timeout
+        plan, proof = self._rounds.plan(min(patience, FORCE_PATIENCE) if force else patience)
         if plan.missing and not force:
             raise ResetRefusedError(
                 f"recovery is not proven, these checks failed: {', '.join(plan.missing)}",
@@ -599,9 +604,9 @@ class FailSafe:
             )
         if plan.incident is None:
             raise ResetRefusedError(f"failsafe {self.service!r} is not in fail-safe mode")
-        seen = plan.epoch if epoch is None else epoch
+        seen = proof if epoch is None else proof._replace(epoch=epoch)
         try:
-            self._rounds.leave(actor, reason, seen, done, force=force)
+            self._rounds.leave(actor, reason, seen, force=force)
         except IllegalSignalError as stale:
             raise ResetRefusedError(str(stale), ("epoch",)) from stale
         except StoreError as error:

@@ -145,8 +145,8 @@ class Keeper:
 
     def trip(self, error: CriticalError, *, needs_person: bool = False) -> Change | None:
         """Enter fail-safe mode or count the failure; None where closed."""
-        now = datetime.now(UTC)
-        return self._trip(Trip(self.service, Failure.of(error), now, self._seed, needs_person))
+        now, is_held = datetime.now(UTC), needs_person or error.needs_person
+        return self._trip(Trip(self.service, Failure.of(error), now, self._seed, is_held))
 
     def _trip(self, trip: Trip) -> Change | None:
         with self._lock:
@@ -477,7 +477,7 @@ class Keeper:
                 self._doubts = self.store.in_doubt()
             except StoreError as error:
                 self.problem = error
-                if not self._is_tolerable(error):
+                if not self.is_tolerable(error):
                     raise
                 entered = None
             else:
@@ -500,7 +500,7 @@ class Keeper:
             self._have_heard(word)
             return entered
 
-    def _is_tolerable(self, error: StoreError) -> bool:
+    def is_tolerable(self, error: StoreError) -> bool:
         """A store that others keep busy for a moment stops nobody."""
         is_short = time.monotonic() - self._synced_at < BEAT_PATIENCE
         return error.kind == "store_locked" and self.is_normal and is_short

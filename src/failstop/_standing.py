@@ -122,7 +122,8 @@ class Trip:
         incident = _counted(standing.incident, self.count, self.needs_person)
         failure = self.failure
         facts = (self.service, latch.epoch, self.at, incident)
-        event = FailureCounted(*facts, failure.kind, self.count, failure.error_code)
+        finding = failure.cause if self.needs_person else None
+        event = FailureCounted(*facts, failure.kind, self.count, failure.error_code, finding)
         return Change(Standing(latch, incident), event)
 
     def _opened(self, latch: Latch) -> Incident:

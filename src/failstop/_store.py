@@ -19,8 +19,9 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from failstop import _action_log, _chain, _in_doubt
+from failstop import _action_log, _chain, _evidence, _in_doubt
 from failstop._doorbell import Doorbell
+from failstop._evidence import Known, Sighting
 from failstop._in_doubt import Answered
 from failstop._latch import Latch, State
 from failstop._process import this_process
@@ -161,6 +162,8 @@ class Store:
             alert = _page.alert_for(change.event, self._host)
             if alert is not None:
                 self._post(connection, alert, spilled)
+            if isinstance(change.event, Reset) and change.event.failed:
+                self._post_note(connection, _page.forced(change.event, self._host))
             for event in (*before, change.event):
                 self._append(connection, event)
         if isinstance(change.event, Tripped | Halted | Reset):
@@ -210,6 +213,36 @@ class Store:
     def _append(self, connection: sqlite3.Connection, event: Event) -> None:
         if self.is_durable:
             append_event(connection, event)
+
+    # Evidence
+
+    def evidence(self, database: str) -> tuple[str, Known | None]:
+        """Return the store's id, and what is known of a database.
+
+        Raises:
+            StoreError: the file cannot be read, or what it says makes no sense.
+        """
+        with self._file.reading() as connection:
+            stored = read_standing(connection, self._file.name)
+            return stored.store_id, _evidence.read(connection, self._file.name, database)
+
+    def note_evidence(self, database: str, seen: Sighting, *, is_intact: bool) -> None:
+        """Keep what was seen of a database; see `failstop._evidence.note`.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._writing() as (connection, _):
+            _evidence.note(connection, database, seen, is_intact=is_intact)
+
+    def note_lost(self, database: str, lost: int) -> None:
+        """Keep that acknowledged transactions of a database are missing.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        with self._writing() as (connection, _):
+            _evidence.note_lost(connection, database, lost)
 
     # In doubt
 
@@ -537,6 +570,8 @@ def _write(connection: sqlite3.Connection, change: Change) -> None:
     )
     if isinstance(change.event, Reset):
         connection.execute("UPDATE standing SET left_by = ?", (change.event.actor,))
+        if change.event.actor is not None:
+            _evidence.accept(connection, latch.epoch)
     if isinstance(change.event, Tripped | Halted):
         _note_told(connection, change.incident.occurrences)
 

@@ -73,6 +73,12 @@ CREATE TABLE action (
     error TEXT, runner TEXT NOT NULL,
     PRIMARY KEY (incident, name)
 );
+CREATE TABLE evidence (
+    database TEXT PRIMARY KEY,
+    cluster TEXT NOT NULL, timeline INTEGER, witness INTEGER,
+    seen_cluster TEXT NOT NULL, seen_timeline INTEGER, seen_witness INTEGER,
+    lost INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0
+);
 """
 NEVER_CHANGED = """
 CREATE TRIGGER journal_is_never_changed BEFORE UPDATE ON journal

@@ -141,13 +141,15 @@ class Halted(Event):
 class FailureCounted(Event):
     """Further failures of one kind were counted with the open incident: mostly one.
 
-    `error_code` is theirs, where `incident` has that of the first one.
+    `error_code` is theirs, where `incident` has that of the first one. `finding` is what failed,
+    where the incident waits for a person because of it.
     """
 
     incident: Incident
     kind: str
     count: int = 1
     error_code: ErrorCode | None = None
+    finding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

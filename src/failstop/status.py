@@ -73,6 +73,20 @@ class ResetPlan:
     missing: tuple[str, ...]
     accepts: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        epoch: int,
+        state: State,
+        incident: Incident | None,
+        checks: tuple[CheckResult, ...],
+    ) -> ResetPlan:
+        """Return the plan that the results of a check round make."""
+        failed = [check for check in checks if not check.is_passed]
+        missing = tuple(check.name for check in failed if not check.needs_person)
+        accepts = tuple(check.name for check in failed if check.needs_person)
+        return cls(epoch, state, incident, checks, missing, accepts)
+
     @property
     def is_allowed(self) -> bool:
         """True where a reset by a person would be taken without force."""

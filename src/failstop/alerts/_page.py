@@ -15,6 +15,7 @@ from failstop.events import (
     ActionState,
     DurabilityReduced,
     Event,
+    FailureCounted,
     Halted,
     Incident,
     Reset,
@@ -28,6 +29,7 @@ __all__ = [
     "alert_for",
     "another_page",
     "durability_reduced",
+    "forced",
     "joined",
     "rehearsal",
     "resolved",
@@ -46,6 +48,9 @@ def alert_for(event: Event, host: str) -> Alert | None:
         case Halted(incident=incident, actor=actor, reason=reason):
             action = AlertAction.TRIGGER if incident.epoch == event.epoch else AlertAction.UPDATE
             return _alert(event, incident, host, action, f"halted by {actor}: {reason}")
+        case FailureCounted(incident=incident, finding=str(finding)):
+            said = f"waits for a person: {finding}"
+            return _alert(event, incident, host, AlertAction.UPDATE, said)
         case Acknowledged(incident=incident, actor=actor):
             return _alert(event, incident, host, AlertAction.ACKNOWLEDGE, f"taken by {actor}")
         case Reset(incident=incident, actor=actor, reason=reason, failed=failed):
@@ -78,6 +83,16 @@ def joined(service: str, incident: Incident, into: Incident, host: str, at: date
     event = Event(service, incident.epoch, at)
     said = f"goes on as incident {into.incident_id}, which was open already"
     return _alert(event, incident, host, AlertAction.RESOLVE, said)
+
+
+def forced(event: Reset, host: str) -> Alert:
+    """Return the alert that goes beside the end of an incident which was forced: no recovery."""
+    said = (
+        f"{event.actor} FORCED the service back although these checks failed: "
+        f"{', '.join(event.failed)}; the reason: {event.reason}"
+    )
+    note = _digest(event.incident.incident_id, "forced", event.occurred_at.isoformat())
+    return _note(event, "forced_reset", note, "reset by FORCE, nothing is proven", said, host)
 
 
 def resolved(event: Resolved, incident: Incident | None, host: str) -> Alert:

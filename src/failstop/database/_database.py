@@ -22,7 +22,7 @@ from failstop.database._facts import read_facts
 from failstop.database._findings import Finding, judge, refusal
 from failstop.database._guard import Guard, require_plain
 from failstop.database._health import DatabaseHealth
-from failstop.database._probe import prove_writable
+from failstop.database._probe import Probe, require_writable
 from failstop.database._prune import Pruned, Pruning
 from failstop.database._receipts import (
     READ,
@@ -101,6 +101,9 @@ class GuardedDatabase:
             diagnoser=diagnoser or Diagnoser(),
             has_receipts=self._receipts,
         )
+        self._probe = Probe(
+            name, failsafe.baselines, self._guard.recall, self._guard.settlement.engine
+        )
 
     @property
     def engine(self) -> Any:
@@ -160,13 +163,15 @@ class GuardedDatabase:
         return self._warnings
 
     def probe(self) -> str:
-        """Prove on a connection of its own that the database takes writes; for the monitor.
+        """Prove that the database is the one that was trusted and takes writes; for the monitor.
 
-        While the service is not NORMAL the settings are judged too: after a failover they are
-        those of another server.
+        While the service is not NORMAL a write is read back on a second connection, the
+        transactions that were acknowledged last are looked for, and the settings are judged: after
+        a failover they are those of another server.
 
         Raises:
-            CriticalDatabaseError: it does not, or a setting voids a claim.
+            CriticalDatabaseError: it is not or does not, or a setting voids a claim.
+            StoreError: what is known of it cannot be read or written.
         """
         try:
             return self._ask(self._prove)
@@ -187,19 +192,34 @@ class GuardedDatabase:
         raise NotImplementedError
 
     def _prove(self, connection: Connection) -> str:
-        if not self._failsafe.is_normal:
-            return self._verify(connection)
-        return prove_writable(connection, self._name)
+        is_normal = self._failsafe.is_normal
+        said, found = self._probe.prove(connection, None if is_normal else self._require_sound)
+        if found is not None:
+            raise found
+        return said
 
-    def _verify(self, connection: Connection) -> str:
+    def recall(self) -> str:
+        """Prove that what this process was told to be committed is there; for the monitor.
+
+        Raises:
+            CriticalDatabaseError: a transaction is missing, or the database does not answer.
+            StoreError: what is known of it cannot be read or written.
+        """
+        if self._guard.recall.is_empty:
+            return "no transaction was acknowledged yet"
+        return self._ask(self._guard.recall.check)
+
+    def _verify(self, connection: Connection) -> None:
         """Prove that it can be used, then refuse what voids a claim."""
-        evidence = prove_writable(connection, self._name)
+        require_writable(connection, self._name)
+        self._require_sound(connection)
+
+    def _require_sound(self, connection: Connection) -> None:
         found = self._judge(connection)
         self._note(found)
         refused = refusal(self._name, found)
         if refused is not None:
             raise ConfigurationError(refused)
-        return evidence
 
     def _judge(self, connection: Connection) -> tuple[Finding, ...]:
         target, deadline, receipts = self._guard.target, self._deadline, self._receipts

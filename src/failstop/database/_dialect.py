@@ -136,6 +136,8 @@ class GuardedDialect(_Driver):
         line.answered(before)
         if transaction is not None and transaction.has_statements:
             transaction.settle(Outcome.COMMITTED)
+            if transaction.receipt is not None:
+                self.guard.recall.acknowledged.append(transaction)
             if line.is_reduced:
                 self.guard.tell_reduced(line, transaction)
         line.follow(None)

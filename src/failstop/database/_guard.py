@@ -55,6 +55,7 @@ from failstop.database._line import Cut, Line, require_known_driver
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
 from failstop.database._question import WAITED
 from failstop.database._queue import FairQueue
+from failstop.database._recall import Recall
 from failstop.database._receipts import (
     NONE,
     READ,
@@ -96,6 +97,9 @@ ENDED_BY_SERVER = "query_cancelled"
 
 NO_SCHEMA = ("3F000", "42501", "42703", "42P01")
 """SQLSTATEs of a table of receipts that is missing, old, or not to be written by this role."""
+
+MONITOR = " monitor"
+"""What follows the service in the application's name of a connection that is the monitor's."""
 
 
 class Guard:
@@ -139,6 +143,7 @@ class Guard:
         self.diagnoser = diagnoser
         self.has_receipts = has_receipts
         self.tallies = Tallies(failsafe)
+        self.recall = Recall(name, failsafe.baselines)
         self.generation = 0
         self.target: Target | None = None
         self._connect_deadline = connect_deadline
@@ -206,12 +211,14 @@ class Guard:
 
     def adapt(self, cparams: dict[str, Any]) -> None:
         """Adapt the arguments of a connection; the dialect then makes it with them."""
+        under_way = checkout.get()
+        is_probe = under_way is not None and under_way.is_probe
         adapt_connect(
             driver_of(self.engine.dialect),
             cparams,
             settings=self._settings,
             deadline=self.deadline,
-            service=self.failsafe.service,
+            service=f"{self.failsafe.service}{MONITOR if is_probe else ''}",
             bound=self._connect_async,
         )
         self.target = target_of(cparams)

@@ -55,7 +55,7 @@ class Settlement:
         name: the database's.
         deadline: seconds for a question where no call sets an end.
         diagnoser: what an exception means.
-        engine: makes the connections on which is asked.
+        engine: makes the connections on which is asked, each anew.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Settlement:
         self._name = name
         self._deadline = deadline
         self._diagnoser = diagnoser
-        self._engine = engine
+        self.engine = engine
 
     def settle(
         self,
@@ -168,7 +168,7 @@ class Settlement:
             kind="transaction_gone",
         )
         self._failsafe.trip(error)
-        if transaction.receipt is not None and self._engine.dialect.name == "postgresql":
+        if transaction.receipt is not None and self.engine.dialect.name == "postgresql":
             error.outcome = self._ask(transaction, limit, error.incident_id)
         return error
 
@@ -200,7 +200,7 @@ class Settlement:
         if left < LEAST:
             return Outcome.UNKNOWN
         try:
-            with limited(left), self._engine.connect() as connection:
+            with limited(left), self.engine.connect() as connection:
                 return self.question(connection, doubt)
         except Exception as error:  # noqa: BLE001 - no answer is an answer: it stays unknown
             logger.warning("database %r: asking failed: %s", self._name, type(error).__name__)

@@ -127,14 +127,9 @@ class Round:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names of those among them that only force overrules."""
+        """The names of those among them that no person may accept."""
         found = (each for each in self.results if not each.is_passed and not each.needs_person)
         return tuple(result.name for result in found)
-
-    @property
-    def accepts(self) -> tuple[str, ...]:
-        """The names of those among them whose finding a person's reset accepts."""
-        return tuple(result.name for result in self.results if result.needs_person)
 
 
 def make_round(checks: Sequence[Check], revision: int) -> Round:

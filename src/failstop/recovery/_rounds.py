@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from failstop._commits import Commits
 from failstop._keeper import Keeper, Seen
@@ -19,7 +20,7 @@ from failstop._storefile import StoreError
 from failstop._watchdog import Watchdog
 from failstop.alerts._dispatcher import Dispatcher
 from failstop.errors import CriticalError, Outcome
-from failstop.events import Incident, InDoubt
+from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery._checks import StoreCheck, failed_round
 from failstop.recovery._doubts import Doubts
 from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round
@@ -29,7 +30,7 @@ from failstop.recovery._streak import Streak
 from failstop.recovery._user_check import UserCheck
 from failstop.status import ResetPlan
 
-__all__ = ["Reactions", "Rounds"]
+__all__ = ["Proof", "Reactions", "Rounds"]
 
 logger = logging.getLogger("failstop")
 
@@ -45,6 +46,14 @@ class Reactions:
     dispatcher: Callable[[], Dispatcher]
     look: Callable[[], None]
     proofs: Callable[[], Iterable[Check]]
+
+
+class Proof(NamedTuple):
+    """What leaving fail-safe mode rests on: the epoch and the revision it saw, and the results."""
+
+    epoch: int
+    revision: int
+    results: tuple[CheckResult, ...]
 
 
 class Rounds:
@@ -84,6 +93,7 @@ class Rounds:
         for function in recovery.checks:
             self.add(function, recovery.check_timeout)
         self._streak = Streak(recovery.probe_interval, recovery.freshness)
+        self._held: tuple[str, str] | None = None
         self.last: Round | None = None
         self._monitor = self._make_monitor()
 
@@ -231,10 +241,21 @@ class Rounds:
             self._keeper.follow(done.revision)
         elif incident is not None and done.failed:
             self._streak.end()
-            self._keeper.fail_recovery(done.failed)
-            self._keeper.void_evidence()
+            self._hold(incident, done.error)
+            if done.missing:  # a person may accept the others, on the evidence of this round
+                self._keeper.fail_recovery(done.failed)
+                self._keeper.void_evidence()
         elif incident is not None:
             self._count_passed(done)
+
+    def _hold(self, incident: Incident, error: CriticalError | None) -> None:
+        """Have the open incident wait for a person too, where a finding calls for one."""
+        if error is None or not error.needs_person:
+            return
+        finding = (incident.incident_id, error.kind)
+        if finding != self._held:
+            self._held = finding
+            self._reactions.trip(error)
 
     def _act_on_start(self, done: Round) -> None:
         if done.failed:
@@ -251,32 +272,39 @@ class Rounds:
         if count < self._recovery.consecutive or not self._recovery.is_automatic or latch.is_held:
             return
         reason = f"all checks passed in {count} consecutive rounds"
-        self.leave(None, reason, latch.epoch, done, force=False)
+        proof = Proof(latch.epoch, done.revision, done.results)
+        self.leave(None, reason, proof, force=False)
 
     # Leaving fail-safe mode
 
-    def leave(
-        self, actor: str | None, reason: str, epoch: int, done: Round | None, *, force: bool
-    ) -> None:
-        """Leave fail-safe mode on a round, or by a person.
+    def leave(self, actor: str | None, reason: str, proof: Proof, *, force: bool) -> None:
+        """Leave fail-safe mode on what was found, or by a person.
 
         Raises:
             IllegalSignalError: a failure came since, it needs a person, or there is no incident.
             StoreError: it cannot be written, so it does not happen.
         """
         now = datetime.now(UTC)
-        revision, results = (done.revision, done.results) if done else (-1, ())
-        facts = (self._keeper.service, actor, reason, now, epoch, revision, results, force)
         self._notes.note_refusals(is_last=True)
-        self._keeper.leave(Leave(*facts))
+        self._keeper.leave(Leave(self._keeper.service, actor, reason, now, *proof, force))
         self._reactions.dispatcher().wake()
 
-    def plan(self) -> tuple[ResetPlan, Round | None]:
-        """Make a full round and return what a reset would do, with the round; None where hung."""
+    def plan(self, patience: float) -> tuple[ResetPlan, Proof]:
+        """Make a full round and return what a reset would do, with what that would rest on.
+
+        A monitor that does not answer within `patience` seconds has failed too.
+        """
         standing = self._keeper.standing
         latch, incident = standing.latch, standing.incident
-        done = self.round_now()
+        done = self._monitor.round_now(patience)
         if done is None:
-            return ResetPlan(latch.epoch, latch.state, incident, (), ("monitor",)), None
-        found = (done.results, done.missing, done.accepts)
-        return ResetPlan(latch.epoch, latch.state, incident, *found), done
+            results = (*(self.last.results if self.last else ()), _silent())
+        else:
+            results = done.results
+        plan = ResetPlan.of(latch.epoch, latch.state, incident, results)
+        return plan, Proof(latch.epoch, done.revision if done else -1, results)
+
+
+def _silent() -> CheckResult:
+    text = "did not answer in time; what the other checks say is old"
+    return CheckResult("monitor", False, text, datetime.now(UTC), 0.0)
