@@ -255,7 +255,7 @@ def test_force_overrules_only_where_it_is_said(
     assert not unproven.is_normal
     answer = ask(endpoints, RESET, {**WHO, "epoch": 1, "force": True})
     assert (answer.status, told(answer)["forced"]) == (200, True)
-    assert unproven.is_normal
+    assert unproven.state is State.NORMAL
     [row] = [row.facts for row in journal.rows(store) if row.facts["event"] == "Reset"]
     assert (row["actor"], row["failed"]) == ("ann (token alice)", ["reconciled"])
 
