@@ -34,6 +34,7 @@ FLOORS = [
         "_failsafe",
         "_historian",
         "_keeper",
+        "_reduction",
         "_refusals",
         "journal",
         "offline",

@@ -27,6 +27,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackTyp
 from typing import Any, Generic, Literal, Never, ParamSpec, Self, TypeVar, overload
 
 from failstop._failsafe import FailSafe
+from failstop._reduction import Permission
 from failstop._response import FailureResponse, is_failure_answer, response_for
 from failstop._scope import Scope, current_scope
 from failstop.errors import ConfigurationError, CriticalError, OperationsSuspendedError
@@ -58,12 +59,24 @@ class ProtectedCall:
     Args:
         failsafe: what a critical failure trips that the code raised by hand.
         scope: for failstop itself, the scope to go on in.
+        operation: what the call does, as the FailSafe's `reduce_only` names it; None for nothing
+            that is let through in a halt.
+
+    Raises:
+        ConfigurationError: no such operation is named there.
     """
 
-    def __init__(self, failsafe: FailSafe | None = None, scope: Scope | None = None) -> None:
+    def __init__(
+        self,
+        failsafe: FailSafe | None = None,
+        scope: Scope | None = None,
+        *,
+        operation: str | None = None,
+    ) -> None:
         self._failsafe = failsafe
         self._scope = scope or Scope()
         self._token: Token[Scope | None] | None = None
+        self._permission = _permission(failsafe, operation)
 
     @property
     def error(self) -> CriticalError | None:
@@ -106,12 +119,16 @@ class ProtectedCall:
     def close(self) -> None:
         """End the call: operations of tasks that outlive it are no longer counted with it."""
         self._scope.is_closed = True
+        if self._permission is not None:
+            self._permission.close()
 
     def __enter__(self) -> Self:
         if self._token is not None:
             raise RuntimeError("this protected call is entered already; leave it first")
         self._token = current_scope.set(self._scope)
         self._scope.token = self._scope.token or self._token
+        if self._permission is not None:
+            self._permission.enter()
         return self
 
     def __exit__(
@@ -122,12 +139,27 @@ class ProtectedCall:
     ) -> None:
         if error is not None:
             _take(self._scope, error, self._failsafe)
+        if self._permission is not None:
+            self._permission.leave()
         token, self._token = self._token, None
         assert token is not None
         try:
             current_scope.reset(token)
         except ValueError:
             logger.debug(ELSEWHERE)
+
+
+def _permission(failsafe: FailSafe | None, operation: str | None) -> Permission | None:
+    """Return the permission for `operation`, None where none is asked for.
+
+    Raises:
+        ConfigurationError: there is no FailSafe, or it names no such operation.
+    """
+    if operation is None:
+        return None
+    if failsafe is None:
+        raise ConfigurationError("operation= needs failsafe=, which says what is let through")
+    return failsafe.allow(operation)
 
 
 def _spoken(scope: Scope) -> CriticalError:
@@ -166,7 +198,9 @@ class Protection(Generic[S]):
     `S` is what a protected handler may return beside its own answer.
     """
 
-    def __init__(self, failsafe: FailSafe | None, respond: Respond) -> None:
+    def __init__(
+        self, failsafe: FailSafe | None, respond: Respond, operation: str | None = None
+    ) -> None:
         if failsafe is not None and not isinstance(failsafe, FailSafe):
             raise ConfigurationError(f"failsafe= takes a FailSafe, not {type(failsafe).__name__}")
         if respond != "raise" and not callable(respond):
@@ -174,6 +208,8 @@ class Protection(Generic[S]):
         self._failsafe = failsafe
         self._bell = None if failsafe is None else failsafe.doorbell
         self._respond = respond
+        self._operation = operation
+        _permission(failsafe, operation)
 
     @overload
     def __call__(
@@ -213,11 +249,34 @@ class Protection(Generic[S]):
         if isinstance(handler, type) or not callable(handler):
             what = "a class" if isinstance(handler, type) else type(handler).__name__
             raise TypeError(f"fail-fast protection is for a function or a method, not {what}")
-        protected = self._shell(handler)
+        protected = self._permitted(self._shell(handler), handler)
         functools.update_wrapper(protected, handler)
         if not hasattr(handler, "__name__"):
             protected.__name__ = type(handler).__name__
         return protected
+
+    def _permitted(self, shell: Handler, handler: Handler) -> Handler:
+        """Return `shell` as the operation that it is, so that its first look finds that."""
+        failsafe, operation = self._failsafe, self._operation
+        if operation is None or failsafe is None:
+            return shell
+        if _is(inspect.isasyncgenfunction, handler) or _is(inspect.isgeneratorfunction, handler):
+            raise ConfigurationError(
+                "operation= is not for generators; use failsafe.allow() around what they do"
+            )
+        if _is(inspect.iscoroutinefunction, handler):
+
+            async def awaited(*args: Any, **kwargs: Any) -> Any:
+                with failsafe.allow(operation):
+                    return await shell(*args, **kwargs)
+
+            return awaited
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with failsafe.allow(operation):
+                return shell(*args, **kwargs)
+
+        return called
 
     def _shell(self, handler: Handler) -> Handler:
         if _is(inspect.iscoroutinefunction, handler):
@@ -445,13 +504,13 @@ def with_fail_fast_protection(handler: Callable[P, R], /) -> Callable[P, R | Fai
 
 @overload
 def with_fail_fast_protection(
-    *, failsafe: FailSafe | None = None
+    *, failsafe: FailSafe | None = None, operation: str | None = None
 ) -> Protection[FailureResponse]: ...
 
 
 @overload
 def with_fail_fast_protection(
-    *, failsafe: FailSafe | None = None, respond: Literal["raise"]
+    *, failsafe: FailSafe | None = None, respond: Literal["raise"], operation: str | None = None
 ) -> Protection[Never]: ...
 
 
@@ -460,17 +519,24 @@ def with_fail_fast_protection(
     *,
     failsafe: FailSafe | None = None,
     respond: Callable[[FailureResponse], Coroutine[Any, Any, S]],
+    operation: str | None = None,
 ) -> Protection[S]: ...
 
 
 @overload
 def with_fail_fast_protection(
-    *, failsafe: FailSafe | None = None, respond: Callable[[FailureResponse], S]
+    *,
+    failsafe: FailSafe | None = None,
+    respond: Callable[[FailureResponse], S],
+    operation: str | None = None,
 ) -> Protection[S]: ...
 
 
 def with_fail_fast_protection(
-    *handlers: Any, failsafe: FailSafe | None = None, respond: Respond = _as_it_is
+    *handlers: Any,
+    failsafe: FailSafe | None = None,
+    respond: Respond = _as_it_is,
+    operation: str | None = None,
 ) -> Any:
     """Protect a handler: a critical failure in it ends in the failure response, always.
 
@@ -484,10 +550,12 @@ def with_fail_fast_protection(
         respond: makes the handler's answer from the FailureResponse, which is the answer itself
             by default; a coroutine function only for handlers that are one. "raise" raises the
             critical failure, for consumers and jobs. Generators always raise.
+        operation: what the handler does, as the FailSafe's `reduce_only` names it: it runs in a
+            halt too, where `FailSafe.allow()` lets it through. Not for generators.
 
     Raises:
         TypeError: the handler is not callable, or a class.
         ConfigurationError: a setting is wrong, or `respond` does not fit the handler.
     """
-    protection: Protection[Any] = Protection(failsafe, respond)
+    protection: Protection[Any] = Protection(failsafe, respond, operation)
     return protection(*handlers) if handlers else protection

@@ -24,6 +24,7 @@ from failstop._keeper import Keeper
 from failstop._latch import IllegalSignalError, State
 from failstop._observers import Observers, call
 from failstop._redaction import redact
+from failstop._reduction import Permission, Reduction
 from failstop._refusals import Refusals
 from failstop._settings import require_seconds, require_text
 from failstop._standing import REASONS, Change
@@ -75,6 +76,8 @@ class FailSafe:
         recovery: how fail-safe mode is left.
         noun: what responses call the service.
         actions: the safety actions: called with the incident when one opens, as with `on_trip`.
+        reduce_only: the kinds of operation that are let through, where `allow` names them, while a
+            person or a gateway has stopped all else.
         on_trip: what the process does when an incident opens: "stay", or "exit" with code 70 when
             the actions have ended and the alerts were flushed, for a supervisor to start it anew.
 
@@ -94,6 +97,7 @@ class FailSafe:
         noun: str = "Trading system",
         actions: Sequence[ActionFunction] = (),
         on_trip: str = "stay",
+        reduce_only: Sequence[str] = (),
     ) -> None:
         self.service: str = require_text("service", service)
         self.noun: str = require_text("noun", noun)
@@ -109,7 +113,8 @@ class FailSafe:
         self._observers.add(self._historian.note)
         self._dependencies: dict[str, Dependency] = {}
         self._databases: list[str] = []
-        self._notes = Notes(self._keeper, self._refusals)
+        self._reduction = Reduction(reduce_only, self._keeper, self._is_proven)
+        self._notes = Notes(self._keeper, self._refusals, self._reduction)
         self._alert_errors: dict[str, str] = {}
         self.commits: Commits = Commits(self._keeper.store.path)
         self.baselines: Baselines = Baselines(self._keeper)
@@ -206,13 +211,15 @@ class FailSafe:
         return Counts(self.refusals, responses, counted)
 
     def require(self) -> None:
-        """Return in NORMAL.
+        """Return in NORMAL, and else where `may_reduce()`.
 
         Raises:
             OperationsSuspendedError: the state is any other; nothing was sent.
         """
         bell = self.doorbell
         if bell.word[0] != bell.ticket and not self._hear():
+            if self._reduction.kinds and self.may_reduce():
+                return
             raise self._refusals.refusal(self._keeper.standing)
 
     def _hear(self) -> bool:
@@ -220,6 +227,48 @@ class FailSafe:
         if self._keeper.is_normal:
             self._rounds.hear()
         return self._keeper.is_normal
+
+    # Reduce only
+
+    def allow(self, operation: str) -> Permission:
+        """Let the work of a `with` block, around an `await` too, through where `reduce_only` does.
+
+        It changes nothing in NORMAL. While a person's halt or a gateway's failure has stopped all
+        else, guarded work in the block is sent; never where a database, the store or the evidence
+        has failed since, and never beyond the epoch in which the block was entered.
+
+        Args:
+            operation: what the work is, as `reduce_only` names it.
+
+        Raises:
+            ConfigurationError: no such operation is named there.
+        """
+        if self._reduction.kinds:
+            self._listen()
+        return self._reduction.permission(operation)
+
+    def may_reduce(self) -> bool:
+        """Say whether work in the current context passes although the state is not NORMAL.
+
+        False in NORMAL, where nothing needs to be permitted.
+        """
+        permission = self._reduction.current if self._reduction.kinds else None
+        if permission is None:
+            return False
+        self._listen()
+        return self._reduction.admits(permission)
+
+    def _listen(self) -> None:
+        if self.doorbell.rings:
+            self._rounds.hear()
+
+    def _is_proven(self) -> bool:
+        """Say whether the last round is fresh, and has found the databases and the store well."""
+        done = self._rounds.last
+        if done is None or time.monotonic() - done.ended > self.recovery.freshness:
+            return False
+        wanted = {*self._databases, *(("store",) if self._keeper.store.is_durable else ())}
+        return wanted <= {each.name for each in done.results if each.is_passed}
 
     # Beginning and end
 
@@ -512,6 +561,7 @@ class FailSafe:
             ConfigurationError: the actor is empty, or there is no open incident.
             StoreError: it cannot be written.
         """
+        self._listen()
         try:
             change = self._keeper.acknowledge(_said("actor", actor))
         except IllegalSignalError as nothing:
@@ -524,6 +574,7 @@ class FailSafe:
         if isinstance(change.event, Tripped | Halted):
             self._suspend(change.incident)
             self._dispatcher.wake()
+        self._end_reduction()
         self._notes.note_store(self._keeper.problem)
         self._observers.tell()
 
@@ -534,8 +585,15 @@ class FailSafe:
         self._actions.begin(incident)
         self._departure.begin(incident)
 
+    def _end_reduction(self) -> None:
+        """Abort what was let through, where something has failed that nothing passes."""
+        incident = self.incident
+        if incident is not None and self._reduction.has_just_ended():
+            self._suspend(incident)
+
     def _look(self) -> None:
         """In each check round: do what an incident asks for and nobody has done yet."""
+        self._end_reduction()
         incident = self.incident
         try:
             self._actions.look(incident)
@@ -640,6 +698,7 @@ class FailSafe:
             history=self._historian.tell(),
             salt=self._keeper.salt,
             actions=self._actions.status(standing.incident) if standing.incident else (),
+            reduce_only=tuple(sorted(self._reduction.kinds)) if self._reduction.is_open else (),
         )
 
     def _warnings(self) -> tuple[str, ...]:
@@ -678,6 +737,7 @@ class FailSafe:
         self._historian.after_fork()
         self._doubts.after_fork()
         self._actions.after_fork()
+        self._reduction.after_fork()
         self._departure.after_fork()
         self._dispatcher = self._make_dispatcher()
         if self._is_started:

@@ -152,13 +152,14 @@ class Keeper:
         with self._lock:
             if self.standing.latch.state is State.CLOSED:
                 return None
-            change = trip(self.standing)
+            before, change = self.standing, trip(self.standing)
             self._set(change.standing)
             is_new = isinstance(change.event, Tripped) or self._is_over
-            if not is_new and not trip.needs_person:
+            is_urgent = is_new or trip.needs_person or change.ends_reduction(before)
+            if not is_urgent:
                 self._count(trip)
         with self._saving:  # an answer must not leave before the page of its incident is durable
-            if is_new or trip.needs_person:
+            if is_urgent:
                 return self._save_failure(trip, change)
             self.events.append(change.event)
             return change
@@ -214,14 +215,21 @@ class Keeper:
                 mine.revision + is_void,
                 is_held=stored.latch.is_held,
             )
+            incident = self._with_own(stored.incident)
             self._seen_revision, self._is_over = stored.latch.revision, False
-            self._set(Standing(latch, self._with_counts(stored.incident)))
+            self._set(Standing(latch, incident))
 
-    def _with_counts(self, incident: Incident | None) -> Incident | None:
+    def _with_own(self, incident: Incident | None) -> Incident | None:
+        """Return a stored incident with what this process knows and has not written yet."""
         if incident is None:
             return None
         counted = sum(trip.count for trip in self._counts.values())
-        return replace(incident, occurrences=incident.occurrences + counted)
+        mine = None if self._is_over else self.standing.incident
+        return replace(
+            incident,
+            occurrences=incident.occurrences + counted,
+            may_reduce=incident.may_reduce and (mine is None or mine.may_reduce),
+        )
 
     def _set(self, standing: Standing) -> None:
         """Change memory; called with `_lock` held."""
@@ -360,7 +368,9 @@ class Keeper:
         with self._saving:
             self._write_late(is_last=False)
             saved = self.store.change(Acknowledge(self.service, actor, datetime.now(UTC)))
-            self._take(saved.standing, self.standing.latch.state, own=0)
+            has_entered = self.standing.incident is not None
+            state = self.standing.latch.state if has_entered else State.FAIL_SAFE
+            self._take(saved.standing, state, own=0)
             self.events.append(saved.event)
             return saved
 

@@ -62,6 +62,12 @@ class Change:
     standing: Standing
     event: Event
 
+    def ends_reduction(self, before: Standing) -> bool:
+        """Say whether what was let through in the incident of `before` may pass no more."""
+        incident = self.standing.incident
+        could = before.incident is not None and before.incident.may_reduce
+        return could and incident is not None and not incident.may_reduce
+
     @property
     def incident(self) -> Incident:
         """The incident that stands after the change, or that it ended."""
@@ -85,6 +91,11 @@ class Failure:
     kind: str
     cause: str
     action: str
+
+    @property
+    def is_gateway(self) -> bool:
+        """True where a gateway failed: no database, no store, no evidence, nothing unknown."""
+        return self.error_code is ErrorCode.GATEWAY_UNAVAILABLE
 
     @classmethod
     def of(cls, error: CriticalError) -> Failure:
@@ -120,6 +131,7 @@ class Trip:
                 Standing(latch, incident), Tripped(self.service, latch.epoch, self.at, incident)
             )
         incident = _counted(standing.incident, self.count, self.needs_person)
+        incident = replace(incident, may_reduce=incident.may_reduce and self.failure.is_gateway)
         failure = self.failure
         facts = (self.service, latch.epoch, self.at, incident)
         finding = failure.cause if self.needs_person else None
@@ -139,6 +151,7 @@ class Trip:
             since=self.at,
             occurrences=self.count,
             needs_person=self.needs_person,
+            may_reduce=self.failure.is_gateway,
         )
 
 
@@ -173,6 +186,7 @@ class Halt:
             since=self.at,
             needs_person=True,
             actor=self.actor,
+            may_reduce=True,
         )
 
 

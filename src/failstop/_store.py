@@ -166,7 +166,8 @@ class Store:
                 self._post_note(connection, _page.forced(change.event, self._host))
             for event in (*before, change.event):
                 self._append(connection, event)
-        if isinstance(change.event, Tripped | Halted | Reset):
+        is_news = isinstance(change.event, Tripped | Halted | Reset)
+        if is_news or change.ends_reduction(stored.standing):
             self.bell.ring()
         return change
 

@@ -50,7 +50,8 @@ class Incident:
     """Why the service left NORMAL: the first cause, with the later ones counted.
 
     `reason` is a few words for callers, `cause` one sentence for an operator and `action` what to
-    do next. `needs_person` is true where recovery may never be automatic.
+    do next. `needs_person` is true where recovery may never be automatic, `may_reduce` while only a
+    person's halt and a gateway are the causes.
     """
 
     incident_id: str
@@ -65,6 +66,7 @@ class Incident:
     needs_person: bool = False
     actor: str | None = None
     acknowledged_by: str | None = None
+    may_reduce: bool = False
 
     @property
     def is_halt(self) -> bool:

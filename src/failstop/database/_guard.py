@@ -404,7 +404,7 @@ class Guard:
         is_gone = status is TransactionStatus.NONE and transaction.has_statements
         if is_gone or backend not in (None, transaction.backend):
             raise self.settlement.gone(transaction, self.due(line) - GRACE)
-        if not self.failsafe.is_normal or transaction.epoch != self.failsafe.epoch:
+        if not self._is_let_through or transaction.epoch != self.failsafe.epoch:
             self._suspend(Outcome.ROLLED_BACK)
         if status is TransactionStatus.OPEN:
             transaction.has_statements = True  # also what went by the driver's own cursor
@@ -412,6 +412,10 @@ class Guard:
             self.reject_commit(transaction)
         if self.is_over(line):
             raise self.overdue("COMMIT was not sent, the work is rolled back")
+
+    @property
+    def _is_let_through(self) -> bool:
+        return self.failsafe.is_normal or self.failsafe.may_reduce()
 
     def _suspend(self, outcome: Outcome, cause: BaseException | None = None) -> NoReturn:
         """Raise for work that a trip ended."""
@@ -538,7 +542,7 @@ class Guard:
         if isinstance(error, CriticalError):
             self._trip(error)
             raise error
-        if not self.failsafe.is_normal:
+        if not self._is_let_through:
             self._suspend(Outcome.NOT_STARTED, error)
         diagnosis = self.diagnoser.diagnose(error, phase=phase)
         if diagnosis.verdict is not Verdict.CRITICAL:

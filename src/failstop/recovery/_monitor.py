@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from failstop._redaction import redact
 from failstop._watchdog import Timer, Watchdog
-from failstop.errors import CriticalError, Outcome
+from failstop.errors import CriticalError, GatewayUnavailableError, Outcome
 from failstop.events import CheckResult, Incident, InDoubt
 
 __all__ = [
@@ -104,8 +104,8 @@ class Check:
 class Round:
     """What one check round found; `revision` is the latch's when it began.
 
-    `error` is the gravest critical failure among the checks. The round ended at `ended` (seconds,
-    `time.monotonic()`) and took `took` seconds.
+    `error` is the gravest critical failure among the checks, `barring` the first that is no
+    gateway's. The round ended at `ended` (seconds, `time.monotonic()`) and took `took` seconds.
     """
 
     revision: int
@@ -114,6 +114,7 @@ class Round:
     ended: float
     ended_at: datetime
     took: float = 0.0
+    barring: CriticalError | None = None
 
     @property
     def began(self) -> float:
@@ -143,7 +144,9 @@ def make_round(checks: Sequence[Check], revision: int) -> Round:
         errors += [] if error is None else [error]
     ended = time.monotonic()
     gravest = max(errors, key=_gravity, default=None)  # the first one of equals
-    return Round(revision, tuple(results), gravest, ended, datetime.now(UTC), ended - began)
+    barring = next((each for each in errors if not isinstance(each, GatewayUnavailableError)), None)
+    facts = (gravest, ended, datetime.now(UTC), ended - began, barring)
+    return Round(revision, tuple(results), *facts)
 
 
 def _gravity(error: CriticalError) -> int:

@@ -11,9 +11,10 @@ import time
 from datetime import UTC, datetime
 
 from failstop._keeper import Keeper
+from failstop._reduction import Reduction
 from failstop._refusals import Refusals
 from failstop._storefile import StoreError
-from failstop.events import Checked, Refused
+from failstop.events import Checked, Permitted, Refused
 from failstop.recovery._monitor import Round
 
 __all__ = ["Notes"]
@@ -21,7 +22,7 @@ __all__ = ["Notes"]
 logger = logging.getLogger("failstop")
 
 REFUSED_EVERY = 60.0
-"""Seconds between two journal rows that count refused calls."""
+"""Seconds between two journal rows that count refused calls, or those that were let through."""
 CHECKED_EVERY = 10.0
 """Seconds between two journal rows about check results that changed."""
 
@@ -29,9 +30,11 @@ CHECKED_EVERY = 10.0
 class Notes:
     """Note what `keeper` is to record, and remember what the journal was told last."""
 
-    def __init__(self, keeper: Keeper, refusals: Refusals) -> None:
+    def __init__(self, keeper: Keeper, refusals: Refusals, reduction: Reduction) -> None:
         self._keeper = keeper
         self._refusals = refusals
+        self._reduction = reduction
+        self._permitted_at = -math.inf
         self._results: tuple[tuple[str, bool], ...] = ()
         self._epoch = -1
         self._checked_at = -math.inf
@@ -62,8 +65,22 @@ class Notes:
             self._results, self._epoch, self._checked_at = results, epoch, done.ended
             self._keeper.record(event)
 
+    def note_permitted(self, *, is_last: bool) -> None:
+        """Count the calls that were let through while all else was refused, by their kind."""
+        now = time.monotonic()
+        if not is_last and now < self._permitted_at + REFUSED_EVERY:
+            return
+        for operation, count in self._reduction.take_counts().items():
+            self._permitted_at = now
+            standing = self._keeper.standing
+            facts = (self._keeper.service, standing.latch.epoch, datetime.now(UTC))
+            event = Permitted(*facts, standing.incident, operation, count)
+            self._keeper.record(event)
+            self._keeper.events.append(event)
+
     def note_refusals(self, *, is_last: bool) -> None:
         """Count the calls that were refused since the last such note."""
+        self.note_permitted(is_last=is_last)
         now = time.monotonic()
         if not is_last and now < self._refused_at + REFUSED_EVERY:
             return

@@ -242,6 +242,8 @@ class Rounds:
         elif incident is not None and done.failed:
             self._streak.end()
             self._hold(incident, done.error)
+            if incident.may_reduce and done.barring is not None:
+                self._reactions.trip(done.barring)
             if done.missing:  # a person may accept the others, on the evidence of this round
                 self._keeper.fail_recovery(done.failed)
                 self._keeper.void_evidence()
