@@ -121,8 +121,8 @@ def test_the_recommendations_say_what_to_do_in_order() -> None:
     manual = replace(TRIPPED, is_automatic=False, is_durable=False, store_error="the store is full")
     assert manual.recommendations == (
         "start the server",
-        "reset with actor and reason when the checks pass",
         "the store is full",
+        "reset with actor and reason when the checks pass",
         "give the FailSafe a store: this state is lost when the process ends",
     )
 

@@ -254,15 +254,15 @@ class SystemStatus:
         advice += [action.advice for action in self.actions if action.advice is not None]
         if self.incident is not None:
             advice.append(self.incident.action)
-            if not self.needs_person:
-                advice.append("nothing more: operations resume when recovery is proven")
-            elif not self.incident.is_halt:  # whose action says so itself
-                advice.append("reset with actor and reason when the checks pass")
         if self.store_error is not None:
             advice.append(self.store_error)
+        advice += self.warnings
+        if self.incident is not None and not self.needs_person:
+            advice.append("nothing more: operations resume when recovery is proven")
+        elif self.incident is not None and not self.incident.is_halt:  # whose action says so
+            advice.append("reset with actor and reason when the checks pass")
         if not self.is_durable:
             advice.append("give the FailSafe a store: this state is lost when the process ends")
-        advice += self.warnings
         return tuple(advice)
 
     def database(self, name: str | None = None) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 import failstop.web
 from failstop import State
 from failstop.errors import ErrorCode
-from failstop.events import CheckResult, Incident, InDoubt
+from failstop.events import ActionState, CheckResult, Incident, InDoubt
 from failstop.status import (
+    ActionStatus,
     Delivery,
     History,
     Moment,
@@ -122,6 +123,19 @@ def test_keys_in_doubt_are_masked() -> None:
     page = status_page(doubtful, has_orders=True)
     assert "4711" not in page
     assert "ord…" in page
+
+
+def test_safety_actions_and_what_is_let_through_are_shown() -> None:
+    actions = (
+        ActionStatus("cancel orders", ActionState.ENDED, NOW),
+        ActionStatus("disarm the venue", ActionState.NOT_ENDED, NOW, "TimeoutError"),
+    )
+    status = replace(TRIPPED, actions=actions, reduce_only=("cancel", "close"))
+    text = text_of(status_page(status, has_orders=False))
+    assert "cancel orders ended" in text
+    assert "disarm the venue not ended TimeoutError" in text
+    assert "Let through meanwhile: cancel, close" in text
+    assert "Let through" not in text_of(status_page(NORMAL, has_orders=False))
 
 
 def test_alerts_say_what_arrived_and_what_waits() -> None:
@@ -246,6 +260,8 @@ def full(text: str) -> SystemStatus:
         sinks=(SinkStatus(text, 1, 1.0, text),),
         warnings=(text,),
         in_doubt=(InDoubt(text, text, NOW),),
+        actions=(ActionStatus(text, ActionState.FAILED, NOW, text),),
+        reduce_only=(text,),
         history=history,
     )
 
