@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,6 +22,7 @@ from failstop.web import (
     Answer,
     Endpoint,
     Endpoints,
+    Operations,
     Request,
     failure_answer,
     headers_of,
@@ -72,6 +73,9 @@ class FailStopMiddleware:
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        operations: what requests do that `reduce_only` lets through in a halt: the operation by
+            `"DELETE /orders/{id}"`, or by `"/orders/cancel"` for all methods. The whole request is
+            then that operation, whichever handler it comes to.
         admin_token: one token, or several by name, with which a person may halt and reset over
             HTTP; without one there is nothing at `/admin/…`.
 
@@ -86,6 +90,7 @@ class FailStopMiddleware:
         failsafe: FailSafe,
         database: Dependency | None = None,
         exempt: Iterable[str] = (),
+        operations: Mapping[str, str] | None = None,
         admin_token: AdminToken = None,
     ) -> None:
         self._app = app
@@ -93,6 +98,7 @@ class FailStopMiddleware:
         self._endpoints = Endpoints(
             failsafe, database=database, exempt=exempt, admin_token=admin_token
         )
+        self._operations = Operations(failsafe, operations)
         self._waiting = threading.BoundedSemaphore(MOST_WAITING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +118,10 @@ class FailStopMiddleware:
         elif self._endpoints.is_exempt(path):
             await self._app(scope, receive, send)
         else:
-            await self._protect(scope, receive, send)
+            operation = self._operations.find(scope["method"], path)
+            await self._protect(
+                ProtectedCall(self._failsafe, operation=operation), scope, receive, send
+            )
 
     async def _answer(
         self, endpoint: Endpoint, asked: _Asked, receive: Receive, send: Send
@@ -134,8 +143,9 @@ class FailStopMiddleware:
             answer = BUSY
         await _send(answer, send, request.method)
 
-    async def _protect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = ProtectedCall(self._failsafe)
+    async def _protect(
+        self, call: ProtectedCall, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         held = _HeldAnswer(call, send)
         try:
             with call:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, overload
 
 from fastapi import Depends, FastAPI, Header, Request, Response
@@ -19,6 +19,7 @@ from failstop.web import (
     AsyncOnce,
     Endpoints,
     Once,
+    Operations,
     Tokens,
     fingerprint_of,
     is_async_database,
@@ -41,6 +42,7 @@ def install(
     failsafe: FailSafe,
     database: Dependency | None = None,
     exempt: Iterable[str] = (),
+    operations: Mapping[str, str] | None = None,
     admin_token: AdminToken = None,
 ) -> None:
     """Protect every route of `app`, answer the endpoints and what an Idempotency-Key means.
@@ -54,6 +56,9 @@ def install(
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        operations: what requests do that `reduce_only` lets through in a halt: the operation by
+            `"DELETE /orders/{id}"`, or by `"/orders/cancel"` for all methods. The whole request is
+            then that operation, whichever handler it comes to.
         admin_token: one token, or several by name, with which a person may halt and reset over
             HTTP; without one there is nothing at `/admin/…`.
 
@@ -65,6 +70,7 @@ def install(
     paths = tuple(exempt)
     tokens = Tokens.of(admin_token)  # which shows none, where FastAPI shows the middleware
     Endpoints(failsafe, database=database, exempt=paths)  # FastAPI makes the middleware later
+    Operations(failsafe, operations)
     setattr(app.state, KEY, failsafe)
     for error in KEY_ERRORS:
         app.add_exception_handler(error, _answer_key)
@@ -73,6 +79,7 @@ def install(
         failsafe=failsafe,
         database=database,
         exempt=paths,
+        operations=operations,
         admin_token=tokens,
     )
 

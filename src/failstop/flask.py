@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from flask import Flask, Response, after_this_request, request
@@ -59,6 +59,9 @@ class FailStop:
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        operations: what requests do that `reduce_only` lets through in a halt: the operation by
+            `"DELETE /orders/{id}"`, or by `"/orders/cancel"` for all methods. The whole request is
+            then that operation, whichever handler it comes to.
         admin_token: one token, or several by name, with which a person may halt and reset over
             HTTP; without one there is nothing at `/admin/…`.
 
@@ -73,11 +76,13 @@ class FailStop:
         failsafe: FailSafe,
         database: Dependency | None = None,
         exempt: Iterable[str] = (),
+        operations: Mapping[str, str] | None = None,
         admin_token: AdminToken = None,
     ) -> None:
         self.failsafe = failsafe
         self._database = database
         self._exempt = exempt
+        self._operations = operations
         self._tokens = Tokens.of(admin_token)
         if app is not None:
             self.init_app(app)
@@ -95,6 +100,7 @@ class FailStop:
             failsafe=self.failsafe,
             database=self._database,
             exempt=self._exempt,
+            operations=self._operations,
             admin_token=self._tokens,
         )
         app.extensions[KEY] = self.failsafe

@@ -6,7 +6,7 @@ is there; what is under way already is broken off by raising, never ended cleanl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -17,6 +17,7 @@ from failstop.web import (
     AdminToken,
     Answer,
     Endpoints,
+    Operations,
     Request,
     failure_answer,
     headers_of,
@@ -47,6 +48,9 @@ class FailStopMiddleware:
         database: the database of `/api/database/health`; None for the first one.
         exempt: paths which are served in every state and without protection; one that ends with
             "/" stands for all below it.
+        operations: what requests do that `reduce_only` lets through in a halt: the operation by
+            `"DELETE /orders/{id}"`, or by `"/orders/cancel"` for all methods. The whole request is
+            then that operation, whichever handler it comes to.
         admin_token: one token, or several by name, with which a person may halt and reset over
             HTTP; without one there is nothing at `/admin/…`.
 
@@ -61,6 +65,7 @@ class FailStopMiddleware:
         failsafe: FailSafe,
         database: Dependency | None = None,
         exempt: Iterable[str] = (),
+        operations: Mapping[str, str] | None = None,
         admin_token: AdminToken = None,
     ) -> None:
         self._app = app
@@ -68,6 +73,7 @@ class FailStopMiddleware:
         self._endpoints = Endpoints(
             failsafe, database=database, exempt=exempt, admin_token=admin_token
         )
+        self._operations = Operations(failsafe, operations)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request, as WSGI has it."""
@@ -81,7 +87,9 @@ class FailStopMiddleware:
         return self._protect(environ, start_response)
 
     def _protect(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        call = ProtectedCall(self._failsafe)
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        operation = self._operations.find(method, path)
+        call = ProtectedCall(self._failsafe, operation=operation)
         environ[CALL] = call
         held = _HeldAnswer(call, start_response)
         try:

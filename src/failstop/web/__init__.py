@@ -23,6 +23,7 @@ from failstop.web._idempotency import (
     read_key,
     scoped_key,
 )
+from failstop.web._operations import Operations
 from failstop.web._request import MOST_BODY, Request, headers_of
 from failstop.web._tokens import AdminToken, Tokens
 
@@ -39,6 +40,7 @@ __all__ = [
     "Endpoints",
     "KeyRequiredError",
     "Once",
+    "Operations",
     "Request",
     "Tokens",
     "database_health",
