@@ -30,6 +30,7 @@ LONGEST = (
     "database/test_nemesis.py",
     "database/test_postgresql_facts.py",
     "drill",
+    "monitoring",
     "scan",
     "test_dispatcher_crash.py",
     "testing",

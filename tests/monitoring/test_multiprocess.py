@@ -78,7 +78,7 @@ class Workers:
 
     def __call__(self, name: str, **labels: str) -> float | None:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._files))
+        MultiProcessCollector(registry, path=str(self._files))  # type: ignore[no-untyped-call]
         facts = {"service": "trading-api", **labels}
         with contextlib.suppress(struct.error):  # prometheus_client reads a file before it is made
             return registry.get_sample_value(f"failstop_{name}", facts)

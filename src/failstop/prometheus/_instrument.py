@@ -59,6 +59,8 @@ CHANGES = (Verified, Tripped, Halted, Recovering, RecoveryFailed, Reset)
 SUSPENDED = (State.FAIL_SAFE, State.RECOVERING)
 FORK_PATIENCE = 1.0
 """Seconds that a fork waits for a look that is under way."""
+WAYS = ("recovery", "person", "force")
+"""How fail-safe mode is left."""
 OTHER = "other"
 """What stands for a kind that is not failstop's own: it may say anything."""
 
@@ -234,6 +236,8 @@ class Instrument:
         self._set(board.observed, status.observed_at.timestamp() if status.observed_at else 0.0)
         found = {check.name: not check.is_passed for check in status.checks}
         self._set_all(board.check_failed, found)
+        for way in WAYS:
+            self._inc(board.resets, way, by=0)  # so that the first one is seen as an increase
         for name in status.databases:
             self._set(board.up, status.database(name)["status"] == "up", name)
 
@@ -246,7 +250,7 @@ class Instrument:
         oldest = {name: max(ages, default=0.0) for name, ages in since.items()}
         self._set_all(board.oldest_doubt, oldest)
         for name in since:
-            self._inc(board.doubts, name, by=0)  # so that the first one is seen as an increase
+            self._inc(board.doubts, name, by=0)
             self._inc(board.reduced, name, by=0)
             for outcome in ANSWERS:
                 self._inc(board.resolved, name, outcome, by=0)
@@ -316,9 +320,10 @@ def _kind(kind: str) -> str:
 
 
 def _way(actor: str | None, *, is_forced: bool) -> str:
+    recovery, person, force = WAYS
     if actor is None:
-        return "recovery"
-    return "force" if is_forced else "person"
+        return recovery
+    return force if is_forced else person
 
 
 _living: weakref.WeakSet[Instrument] = weakref.WeakSet()
