@@ -586,6 +586,36 @@ def test_a_worker_that_lives_finds_the_interruption_while_the_incident_is_open(
     assert words(path)[1] == ("Failed", "cancel_orders", "INTERRUPTED")
 
 
+def test_whoever_trips_second_aborts_its_own_work_too(make: Make) -> None:
+    """For the store its failure is a further one of an incident that is open."""
+    aborted: list[str] = []
+
+    class Line:
+        name = "line"
+
+        def probe(self) -> str:
+            return "well"
+
+        def suspend(self, incident: Incident) -> None:
+            aborted.append(incident.incident_id)
+
+        def close(self) -> None: ...
+
+    called = Called()
+    first, second = make(actions=(called,)), make(actions=(called,))
+    second.watch(Line())
+    first.start()
+    second.start()
+    incident = first.trip(gone())
+    assert second.trip(gone()) == second.incident
+    assert incident is not None
+    assert aborted == [incident.incident_id]
+    second.trip(gone())
+    assert len(aborted) == 1
+    wait_for(second, "called", ActionState.ENDED)
+    assert called.count == 1
+
+
 def test_what_nobody_began_is_begun_by_the_next_start(make: Make, path: Path) -> None:
     """The process died between the trip and the action, or a person halted a dead service."""
     with FailSafe("api", store=path, recovery=SLOW):

@@ -125,6 +125,7 @@ class FailSafe:
             lambda: self._dispatcher.wake(),
         )
         self._is_started = False
+        self._suspended_for: str | None = None
         self._dispatcher = self._make_dispatcher()
         self._rounds = self._make_rounds()
         self._actions = Actions(
@@ -571,7 +572,8 @@ class FailSafe:
         return change.incident
 
     def _after_failure(self, change: Change) -> None:
-        if isinstance(change.event, Tripped | Halted):
+        is_first_here = change.incident.incident_id != self._suspended_for
+        if is_first_here or isinstance(change.event, Tripped | Halted):
             self._suspend(change.incident)
             self._dispatcher.wake()
         self._end_reduction()
@@ -580,6 +582,7 @@ class FailSafe:
 
     def _suspend(self, incident: Incident) -> None:
         """Abort what is in flight, and begin what is to be done about an incident."""
+        self._suspended_for = incident.incident_id
         for dependency in tuple(self._dependencies.values()):
             call(dependency.suspend, incident)
         self._actions.begin(incident)
