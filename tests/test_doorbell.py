@@ -20,6 +20,7 @@ from failstop._doorbell import SIZE, Doorbell
 from failstop._storefile import StoreError
 from failstop.errors import CriticalError, OperationsSuspendedError
 from failstop.events import Incident
+from failstop.testing import PostgresDatabase
 
 NOBODY = 65534
 HOURLY = Recovery(probe_interval=3600.0)
@@ -299,3 +300,16 @@ def test_a_worker_that_starts_during_an_incident_starts_tripped(workers: Crew) -
     found = late.ask("state")
     assert (found["state"], found["kind"]) == ("FAIL_SAFE", "halt")
     assert not late.ask("require")
+
+
+def test_work_in_flight_in_another_process_is_aborted(
+    workers: Crew, postgres: PostgresDatabase
+) -> None:
+    one, other = workers.hire(2, postgres.url(), probe_interval=60.0)
+    other.ask("transact")
+    wait_until(lambda: "began" in other.ask("working"))
+    at = one.ask("trip")
+    wait_until(lambda: "ended" in other.ask("working"))
+    work = other.ask("working")
+    assert work["error"] == "OperationsSuspendedError"
+    assert work["ended"] - at < 2.0, "it was not waited for"

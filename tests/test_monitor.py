@@ -16,8 +16,9 @@ from failstop._latch import State
 from failstop._watchdog import Watchdog
 from failstop.errors import ConfigurationError, CriticalError, DatabaseUnavailableError
 from failstop.events import Incident
-from failstop.recovery import Check, Monitor, Recovery, require_seconds
+from failstop.recovery import Check, Monitor, Recovery, _monitor, require_seconds
 from failstop.recovery._monitor import Round, make_round
+from failstop.recovery._pulse import Pulse
 from failstop.recovery._streak import Streak
 from failstop.recovery._user_check import UserCheck
 
@@ -32,14 +33,25 @@ def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
 class Bench:
     """A monitor on its own, whose rounds the test holds."""
 
-    def __init__(self, *, interval: float = 60.0, patience: float = 60.0) -> None:
+    def __init__(
+        self, *, interval: float = 60.0, patience: float = 60.0, bound: float | None = None
+    ) -> None:
         self.watchdog = Watchdog()
         self.gate = threading.Event()
         self.gate.set()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.began: list[bool] = []
         self.hung = 0
-        self.monitor = Monitor(self.step, interval, patience, self.count_hung, self.watchdog)
+        self.silences = 0
+        self.monitor = Monitor(
+            self.step,
+            interval,
+            patience,
+            self.count_hung,
+            self.watchdog,
+            bound=lambda: bound,
+            silent=self.count_silence,
+        )
 
     def step(self, is_full: bool) -> Round:
         self.began.append(is_full)
@@ -51,6 +63,9 @@ class Bench:
 
     def count_hung(self) -> None:
         self.hung += 1
+
+    def count_silence(self) -> None:
+        self.silences += 1
 
 
 @pytest.fixture
@@ -144,6 +159,71 @@ def test_a_round_that_cannot_be_made_is_told_and_the_next_one_comes(
     made.failure = None
     assert made.monitor.round_now(10) is not None
     assert "could not be made" in caplog.text
+
+
+# Silence
+
+
+@pytest.fixture
+def no_slack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_monitor, "SLACK", 0.0)
+
+
+@pytest.mark.usefixtures("no_slack")
+def test_a_plain_round_that_outlasts_its_probes_deadlines_is_told_as_silence_once(
+    bench: Callable[..., Bench],
+) -> None:
+    made = bench(interval=0.005, bound=0.1)
+    made.gate.clear()
+    wait_until(lambda: made.silences == 1)
+    made.gate.set()
+    rounds = len(made.began)
+    wait_until(lambda: len(made.began) > rounds + 3)
+    assert (made.silences, made.hung) == (1, 0)
+
+
+@pytest.mark.usefixtures("no_slack")
+def test_a_full_round_has_its_own_patience(bench: Callable[..., Bench]) -> None:
+    made = bench(interval=0.05, bound=0.1)
+    made.gate.clear()
+    assert made.monitor.round_now(0.6) is None
+    assert made.silences == 0
+
+
+@pytest.mark.usefixtures("no_slack")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_monitor_whose_thread_has_died_is_silent_and_looks_again(
+    bench: Callable[..., Bench],
+) -> None:
+    made = bench(interval=0.02)
+    thread = made.monitor._thread
+    assert thread is not None
+    made.failure = SystemExit()
+    wait_until(lambda: made.silences == 1)
+    assert not thread.is_alive()
+    made.failure = None
+    wait_until(lambda: made.monitor.round_now(1.0) is not None)
+
+
+def test_rounds_that_end_in_time_are_no_silence(bench: Callable[..., Bench]) -> None:
+    made = bench(interval=0.01, bound=0.0)
+    wait_until(lambda: len(made.began) > 50)
+    assert made.silences == 0
+
+
+def test_time_in_which_the_process_did_not_run_is_no_silence() -> None:
+    """A process that was stopped and goes on has let nothing pass in between."""
+    beats: list[tuple[float, float]] = []
+    pulse = Pulse(Watchdog(), lambda *found: beats.append(found))
+    pulse._last = 100.0
+    pulse.begin()
+    for now in (100.05, 100.1, 160.0, 160.05):
+        pulse._count(now)
+    assert pulse._silence == pytest.approx(0.05 + 0.05 + 0.1 + 0.05)
+    assert pulse._under_way == pytest.approx(0.05 + 0.1 + 0.05)
+    pulse.end()
+    pulse._count(160.1)
+    assert (pulse._silence, pulse._under_way) == (0.0, 0.0)
 
 
 # Checks
@@ -297,6 +377,40 @@ def test_a_probe_that_hangs_in_normal_trips_and_recovers_when_it_ends() -> None:
         assert failsafe.incident is not None
         assert failsafe.incident.kind == "check_hung"
         hanging.gate.set()
+        wait_until(lambda: failsafe.is_normal)
+
+
+class Late:
+    """A dependency that says how long its probe may take, and does not keep to it."""
+
+    name = "database"
+    probe_seconds = 0.1
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def probe(self) -> str:
+        assert self.gate.wait(30)
+        return "well"
+
+    def suspend(self, incident: Incident) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.usefixtures("no_slack")
+def test_a_silent_monitor_trips_long_before_a_round_is_hung_and_recovers() -> None:
+    late = Late()
+    recovery = Recovery(probe_interval=0.05, consecutive=1, round_timeout=60.0)
+    with FailSafe("api", recovery=recovery) as failsafe:
+        failsafe.watch(late)
+        assert failsafe.is_normal
+        late.gate.clear()
+        wait_until(lambda: not failsafe.is_normal)
+        assert failsafe.incident is not None
+        assert failsafe.incident.kind == "monitor_silent"
+        late.gate.set()
         wait_until(lambda: failsafe.is_normal)
 
 

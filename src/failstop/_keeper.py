@@ -63,6 +63,8 @@ MANY = 1000
 class Seen:
     """What a check round rests on: the revision when it began, and what other processes did.
 
+    `stored` is the store's own revision, which all processes that share it know.
+
     `is_over` is true where one of them ended the incident that is open in this one; `entered` is
     the incident that this process entered just now because one of them did.
     """
@@ -70,6 +72,7 @@ class Seen:
     revision: int
     is_over: bool
     entered: Incident | None
+    stored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +387,11 @@ class Keeper:
             late = {key: event.doubt for key, event in self._doubted.items()}
         return tuple(({(each.database, each.key): each for each in self._doubts} | late).values())
 
+    @property
+    def has_doubts(self) -> bool:
+        """True where something is in doubt, as far as this process remembers."""
+        return bool(self._doubts or self._doubted)
+
     def report_in_doubt(self, doubt: InDoubt) -> StoreError | None:
         """Keep a doubt; return why it is in memory alone, where it is."""
         event = Doubted(self.service, self.standing.latch.epoch, datetime.now(UTC), doubt)
@@ -494,7 +502,8 @@ class Keeper:
                 self.problem = None
                 self._synced_at = time.monotonic()
                 self._have_heard(word)
-            return Seen(self.standing.latch.revision, self._is_over, entered)
+            revision = self.standing.latch.revision
+            return Seen(revision, self._is_over, entered, self._seen_revision)
 
     def hear(self) -> Incident | None:
         """Adopt what the store says, where its doorbell rang; return the incident entered by it.

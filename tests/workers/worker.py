@@ -99,6 +99,17 @@ class Worker:
     def working(self) -> dict[str, Any]:
         return self.work
 
+    def elected(self) -> bool:
+        return self.failsafe._rounds.election.is_elected
+
+    def fork(self) -> int:
+        """Fork a child that lives on for a minute, whatever becomes of this process."""
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        return child
+
 
 def main() -> None:
     store, settings, url = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3] or None

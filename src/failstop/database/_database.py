@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import TextClause
 from failstop._failsafe import FailSafe
 from failstop.counts import DatabaseCounts
 from failstop.database import schema
+from failstop.database._deadline import GRACE
 from failstop.database._deadline import deadline as deadline_of
 from failstop.database._facts import read_facts
 from failstop.database._findings import Finding, judge, refusal
@@ -128,6 +129,11 @@ class GuardedDatabase:
         """Close the monitor's own connections; the engine is its owner's to dispose of."""
         self._guard.refuse_waiting()
         self._guard.probe_engine.dispose()
+
+    @property
+    def probe_seconds(self) -> float:
+        """What the probe takes at most, in seconds: the time that it is given."""
+        return self._connect_deadline + self._deadline + GRACE
 
     def health(self) -> DatabaseHealth:
         """Return the monitor's last observation; asks nothing of the database."""

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 from failstop._redaction import redact
-from failstop._watchdog import Timer, Watchdog
+from failstop._watchdog import Watchdog
 from failstop.errors import CriticalError, GatewayUnavailableError, Outcome
 from failstop.events import CheckResult, Incident, InDoubt
+from failstop.recovery._pulse import Pulse
 
 __all__ = [
+    "Bounded",
     "Check",
     "Configured",
     "Dependency",
@@ -30,6 +32,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger("failstop")
+
+SLACK = 2.0
+"""Seconds that a round may lose to a busy machine or a slow disk before it counts as silence."""
 
 
 class Dependency(Protocol):
@@ -84,6 +89,15 @@ class Questioned(Protocol):
         """
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """A dependency whose probe ends by its own deadlines."""
+
+    @property
+    def probe_seconds(self) -> float:
+        """What a probe takes at most, in seconds."""
+
+
 class UnprovenError(Exception):
     """A check proves nothing; its text is this library's own and says why."""
 
@@ -92,12 +106,14 @@ class UnprovenError(Exception):
 class Check:
     """A named piece of evidence: `run` returns a sentence or raises.
 
-    Whatever a critical check raises is a critical failure; another's only proves nothing.
+    Whatever a critical check raises is a critical failure; another's only proves nothing. A shared
+    one finds the same in every process of the host.
     """
 
     name: str
     run: Callable[[], str]
     is_critical: bool = False
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +196,7 @@ def _unknown(check: Check, failure: BaseException) -> CriticalError:
 
 
 class Monitor:
-    """Call `step` every `interval` seconds, and at once when asked; say when it hangs.
+    """Call `step` every `interval` seconds, and at once when asked; say when it hangs or is silent.
 
     Args:
         step: makes a round and acts on it; `True` asks for every check, the user's too.
@@ -188,6 +204,10 @@ class Monitor:
         patience: seconds after which a round that has not ended is hung.
         hung: called once for each hung round, by a thread of its own.
         watchdog: what sees that a round hangs.
+        bound: the seconds that a plain round may take, where they are fewer than `patience`.
+        silent: called, by a thread of its own, when no round has ended for two intervals and the
+            time that one may take, or the thread has died.
+        tick: called by the watchdog's thread some twenty times a second; must not wait.
     """
 
     def __init__(
@@ -197,21 +217,34 @@ class Monitor:
         patience: float,
         hung: Callable[[], object],
         watchdog: Watchdog,
+        *,
+        bound: Callable[[], float | None] = lambda: None,
+        silent: Callable[[], object] = lambda: None,
+        tick: Callable[[], object] = lambda: None,
     ) -> None:
         self._step = step
         self._interval = interval
         self._patience = patience
         self._hung = hung
-        self._timer = _Patience(watchdog, hung)
+        self._bound = bound
+        self._silent = silent
+        self._tick = tick
+        self._pulse = Pulse(watchdog, self._beat)
         self._changed = threading.Condition()
         self._asked = 0
         self._answered = 0
+        self._is_woken = False
+        self._is_full = False
         self._last: Round | None = None
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread; the first round begins when asked, or after an interval."""
+        self._start_thread()
+        self._pulse.start()
+
+    def _start_thread(self) -> None:
         self._thread = threading.Thread(target=self._run, name="failstop-monitor", daemon=True)
         self._thread.start()
 
@@ -229,6 +262,12 @@ class Monitor:
             self._changed.wait_for(lambda: self._answered >= ticket or self._is_closed, timeout)
             return self._last if self._answered >= ticket else None
 
+    def wake(self) -> None:
+        """Have the next round begin now, and wait for nothing."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
+
     def close(self, timeout: float) -> None:
         """End the thread, waiting up to `timeout` seconds for the round that is under way."""
         with self._changed:
@@ -236,13 +275,15 @@ class Monitor:
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
-        self._timer.due = None
+        self._pulse.stop()
 
     def _run(self) -> None:
         while (ticket := self._next()) is not None:
-            self._timer.arm(time.monotonic() + self._patience)
-            done = self._make_round(ticket > self._answered)
-            self._timer.due = None
+            self._is_full = ticket > self._answered
+            self._pulse.begin()
+            done = self._make_round(self._is_full)
+            self._pulse.end()
+            self._is_full = False
             with self._changed:
                 self._last, self._answered = done, ticket
                 self._changed.notify_all()
@@ -263,20 +304,38 @@ class Monitor:
         """Wait for the time or a request; return the last request, None where it is over."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_closed or self._asked > self._answered, self._interval
+                lambda: self._is_closed or self._is_woken or self._asked > self._answered,
+                self._interval,
             )
+            self._is_woken = False
             return None if self._is_closed else self._asked
 
+    @property
+    def _has_died(self) -> bool:
+        thread = self._thread
+        return thread is not None and not thread.is_alive() and not self._is_closed
 
-class _Patience(Timer):
-    """Expires where a check round hangs; what is then to be done may take longer than a moment."""
+    def _beat(self, under_way: float, silence: float) -> None:
+        """Look after the rounds: one has been `under_way`, and none has ended for `silence`."""
+        self._tick()
+        if self._has_died:
+            self._start_thread()  # so that the recovery can be proven
+            self._tell("silent-monitor", self._silent)
+            return
+        if under_way <= self._patience and silence <= 2 * self._interval:
+            return
+        bound = None if self._is_full else self._bound()
+        limit = self._patience if bound is None else bound + SLACK
+        if bound is None and under_way > self._patience:
+            self._tell("hung-round", self._hung)
+        elif silence > 2 * self._interval + limit:
+            self._tell("silent-monitor", self._silent)
 
-    __slots__ = ("hung",)
-
-    def __init__(self, watchdog: Watchdog, hung: Callable[[], object]) -> None:
-        super().__init__(watchdog)
-        self.hung = hung
-
-    def expire(self, now: float) -> None:
-        self.due = None
-        threading.Thread(target=self.hung, name="failstop-hung-round", daemon=True).start()
+    def _tell(self, name: str, what: Callable[[], object]) -> None:
+        """Tell a failure of the monitor once; the next round that ends makes it another one."""
+        if not self._pulse.is_new():
+            return
+        try:
+            threading.Thread(target=what, name=f"failstop-{name}", daemon=True).start()
+        except RuntimeError:  # there are no more threads; better late than never
+            what()

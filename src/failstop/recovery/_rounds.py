@@ -7,6 +7,7 @@ Never here: how a check is made, or which thread makes the rounds.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,8 @@ from failstop.errors import CriticalError, Outcome
 from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery._checks import StoreCheck, failed_round
 from failstop.recovery._doubts import Doubts
-from failstop.recovery._monitor import Check, Dependency, Monitor, Round, make_round
+from failstop.recovery._election import Election, Observation
+from failstop.recovery._monitor import Bounded, Check, Dependency, Monitor, Round, make_round
 from failstop.recovery._notes import Notes
 from failstop.recovery._settings import CheckFunction, Recovery
 from failstop.recovery._streak import Streak
@@ -95,6 +97,8 @@ class Rounds:
         self._streak = Streak(recovery.probe_interval, recovery.freshness)
         self._held: tuple[str, str] | None = None
         self.last: Round | None = None
+        self.election = Election(keeper.bell, recovery.freshness)
+        self._rung = 0
         self._monitor = self._make_monitor()
 
     def _make_monitor(self) -> Monitor:
@@ -105,12 +109,15 @@ class Rounds:
             recovery.round_timeout,
             self._trip_hung,
             self._watchdog,
+            bound=self._bound,
+            silent=self._trip_silent,
+            tick=self._listen,
         )
 
     def add(self, function: CheckFunction, timeout: float) -> None:
         """Make a user's check too from now on, each time for up to `timeout` seconds."""
         check = UserCheck(function, timeout)
-        self._checks.append(Check(check.name, check))
+        self._checks.append(Check(check.name, check, is_shared=True))
 
     # The thread
 
@@ -132,9 +139,11 @@ class Rounds:
     def close(self, timeout: float) -> None:
         """End the monitor, waiting up to `timeout` seconds for the round that is under way."""
         self._monitor.close(timeout)
+        self.election.resign()
 
     def after_fork(self, *, is_started: bool) -> None:
-        """In a forked child: have a monitor of its own."""
+        """In a forked child: have a monitor of its own, and leave the parent its place."""
+        self.election.resign()
         self._monitor = self._make_monitor()
         if is_started:
             self._monitor.start()
@@ -142,6 +151,35 @@ class Rounds:
     def _trip_hung(self) -> None:
         text = f"the checks did not end within {self._recovery.round_timeout:g} seconds"
         self._reactions.trip(CriticalError(text, kind="check_hung", outcome=Outcome.NOT_STARTED))
+
+    def _trip_silent(self) -> None:
+        text = "the monitor is silent: no check round has ended in its time"
+        error = CriticalError(text, kind="monitor_silent", outcome=Outcome.NOT_STARTED)
+        error.action = "look at what its probes hang on, and restart the process if it stays silent"
+        self._reactions.trip(error)
+
+    def _bound(self) -> float | None:
+        """Return the seconds that the probes of a plain round take at most; None where unknown."""
+        if not self._keeper.is_normal or self._keeper.has_doubts:
+            return None
+        total = 0.0
+        for dependency in tuple(self._dependencies.values()):
+            if not isinstance(dependency, Bounded):
+                return None
+            total += dependency.probe_seconds
+        return total
+
+    def _listen(self) -> None:
+        """Act on the doorbell where no call does: what is in flight is to be aborted too."""
+        bell = self._keeper.bell
+        word = bell.word[0]
+        if word == self._rung or not bell.rings:
+            return
+        self._rung = word
+        if self._keeper.is_normal:
+            threading.Thread(target=self.hear, name="failstop-doorbell", daemon=True).start()
+        else:
+            self._monitor.wake()
 
     @property
     def _state(self) -> State:
@@ -153,14 +191,23 @@ class Rounds:
         """Make one check round and act on it; called by the monitor's thread."""
         seen, problem = self._sync()
         self._reactions.look()
-        self._adopt_left_behind()
+        is_elected = self.election.stand()
+        observed = None if is_elected or is_full else self._observation()
+        if observed is None:
+            self._adopt_left_behind()
         must_prove = not self._keeper.is_normal
-        checks = self._checks_due(problem, is_full=is_full, must_prove=must_prove)
-        done = make_round(list(checks), seen.revision)
+        checks = list(self._checks_due(problem, is_full=is_full, must_prove=must_prove))
+        made = make_round(checks if observed is None else observed.left(checks), seen.revision)
+        done = made if observed is None else observed.joined(made, checks, seen.stored)
         self.last = done
         self._notes.note_checks(done)
         try:
-            self._act_on(done, seen)
+            if observed is None:
+                self._act_on(done, seen)
+            else:
+                self._follow(done, made, seen)
+            if is_elected and problem is None:
+                self.election.publish(done, seen.stored)
         except IllegalSignalError:
             logger.debug("a check round was overtaken by a failure, so it proves nothing")
         except StoreError as error:
@@ -177,7 +224,7 @@ class Rounds:
         if self._keeper.store.is_durable:
             yield Check("store", StoreCheck(problem), is_critical=True)
         for name, dependency in tuple(self._dependencies.items()):
-            yield Check(name, dependency.probe, is_critical=True)
+            yield Check(name, dependency.probe, is_critical=True, is_shared=True)
         if must_prove:
             yield Check("in doubt", self._doubts.prove)
             yield from self._reactions.proofs()
@@ -190,7 +237,7 @@ class Rounds:
             seen = self._keeper.sync()
         except StoreError as error:
             self._notes.note_store(error)
-            return Seen(self._keeper.standing.latch.revision, False, None), error
+            return Seen(self._keeper.standing.latch.revision, False, None, -1), error
         self._notes.note_store(self._keeper.problem)
         if seen.entered is not None:
             self._reactions.suspend(seen.entered)
@@ -209,6 +256,10 @@ class Rounds:
         if entered is not None:
             self._reactions.suspend(entered)
         self._reactions.tell()
+
+    def _observation(self) -> Observation | None:
+        """Return what the elected process saw; a service that starts looks for itself."""
+        return None if self._state is State.STARTING else self.election.observation()
 
     def _adopt_left_behind(self) -> None:
         """Keep what processes of this host that are gone left in doubt."""
@@ -258,6 +309,27 @@ class Rounds:
         if finding != self._held:
             self._held = finding
             self._reactions.trip(error)
+
+    def _follow(self, done: Round, made: Round, seen: Seen) -> None:
+        """Act on what the elected process saw; `made` is what this one looked at itself.
+
+        The recovery of the host is proven by the elected one, and never counted here.
+        """
+        self._streak.end()
+        incident = self._keeper.standing.incident
+        if (incident is None or seen.is_over) and done.error is not None:
+            self._reactions.trip(done.error)
+        elif seen.is_over:
+            self._keeper.follow(done.revision)
+        elif incident is not None and done.failed:
+            if not self._keeper.standing.latch.is_held:
+                self._hold(incident, done.error)
+            if done.missing:
+                self._keeper.fail_recovery(done.failed)
+            if made.missing:
+                self._keeper.void_evidence()
+        elif self._state is State.FAIL_SAFE:
+            self._keeper.begin_recovery(done.revision)
 
     def _act_on_start(self, done: Round) -> None:
         if done.failed:
