@@ -16,6 +16,15 @@ from failstop.errors import Outcome
 
 __all__ = ["Tallies", "pool_use"]
 
+COMMITTED, UNKNOWN, READ = Outcome.COMMITTED, Outcome.UNKNOWN, Result.READ
+"""Plain names: to look a member up in its enumeration would be half of the cost."""
+
+REFUSED = {
+    Verdict.CONFLICT: Result.CONFLICT,
+    Verdict.APPLICATION: Result.APPLICATION_ERROR,
+}
+"""What the database, which is well, did not do."""
+
 
 class Tallies:
     """Count the operations that `failsafe` guards on one database."""
@@ -25,24 +34,27 @@ class Tallies:
         self._results = {result: Tally() for result in Result}
         self._deadlines = {deadline: Tally() for deadline in Deadline}
         self._committed = self._results[Result.COMMITTED].one
+        self._read = self._results[READ].one
 
     def end(self, transaction: Transaction) -> None:
         """Count a transaction of which nothing more will be heard."""
-        if transaction.outcome is Outcome.COMMITTED:
+        if transaction.outcome is COMMITTED:
             self._committed()
+            return
+        result = self._result(transaction)
+        if result is READ:
+            self._read()
         else:
-            self._results[self._result(transaction)].one()
+            self._results[result].one()
 
     def _result(self, transaction: Transaction) -> Result:
-        if transaction.outcome is Outcome.UNKNOWN:
+        if transaction.outcome is UNKNOWN:
             return Result.UNKNOWN
         if transaction.epoch != self._failsafe.epoch:  # each critical failure is a trip
             return Result.FAILED
-        if transaction.verdict is Verdict.CONFLICT:
-            return Result.CONFLICT
-        if transaction.verdict is Verdict.APPLICATION:
-            return Result.APPLICATION_ERROR
-        return Result.READ if transaction.is_read_only else Result.ROLLED_BACK
+        if transaction.verdict is None:
+            return READ if transaction.is_read_only else Result.ROLLED_BACK
+        return REFUSED.get(transaction.verdict, Result.FAILED)
 
     def late(self, deadline: Deadline) -> None:
         """Count an operation that outlasted its time."""
