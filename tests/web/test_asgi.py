@@ -10,7 +10,7 @@ import pytest
 
 from failstop import CriticalError, FailSafe, Outcome
 from failstop._scope import current_scope
-from failstop.asgi import FailStopMiddleware
+from failstop.asgi import MOST_WAITING, FailStopMiddleware
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Handler = Callable[[Send], Awaitable[None]]
@@ -265,3 +265,62 @@ async def test_each_request_has_a_call_of_its_own(failsafe: FailSafe) -> None:
     assert current_scope.get() is None
     assert seen[0] is not seen[1]
     assert all(scope is not None and scope.is_closed for scope in seen)
+
+
+# What answers itself
+
+
+TOKEN = "a-token-that-is-long-enough-for-the-middleware"
+
+
+def asked(path: str, **scope: Any) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": path, "headers": [], **scope}
+
+
+async def nothing() -> Any:
+    raise AssertionError("nothing asks for the request's body")
+
+
+async def test_who_only_looks_waits_in_no_endless_queue(failsafe: FailSafe) -> None:
+    """While the store keeps those that look waiting, more are told to come again; orders pass."""
+    server = Server(failsafe, handler=lambda send: send(LAST))
+    for _ in range(MOST_WAITING):
+        assert server.app._waiting.acquire(blocking=False)
+    await server.app(asked("/api/system/status"), nothing, server.send)
+    assert server.status == 503
+    assert (b"retry-after", b"1") in server.sent[0]["headers"]
+    server.sent.clear()
+    await server.app(asked("/readyz"), nothing, server.send)
+    assert server.status == 200
+
+
+async def test_an_order_whose_body_never_comes_is_dropped(failsafe: FailSafe) -> None:
+    app = FailStopMiddleware(Server(failsafe, lambda send: send(LAST)).app, failsafe=failsafe)
+    app = FailStopMiddleware(app, failsafe=failsafe, admin_token=TOKEN)
+    sent: list[Any] = []
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(asked("/admin/halt", method="POST"), gone, send)
+    assert sent == []
+    assert failsafe.is_normal
+
+
+def test_the_status_is_answered_on_another_loop_than_asyncios(failsafe: FailSafe) -> None:
+    server = Server(failsafe, handler=lambda send: send(LAST))
+    call = server.app(asked("/api/system/status"), nothing, server.send)
+    with pytest.raises(StopIteration):
+        call.send(None)  # as a loop drives it
+    assert server.status == 200
+
+
+async def test_what_an_endpoint_raises_reaches_the_server(failsafe: FailSafe) -> None:
+    server = Server(failsafe, handler=lambda send: send(LAST))
+    failsafe.status = None  # type: ignore[method-assign,assignment]
+    with pytest.raises(TypeError):
+        await server.app(asked("/api/system/status"), nothing, server.send)
+    assert server.app._waiting.acquire(blocking=False)

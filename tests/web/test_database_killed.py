@@ -125,3 +125,32 @@ def wait_for(client: httpx.Client, path: str, status: int) -> None:
         assert time.monotonic() < limit, f"{path} never came to {status}"
         hits = hits + 1 if client.get(path).status_code == status else 0
         time.sleep(0.02)
+
+
+def test_a_person_halts_and_resets_with_the_database_dead(
+    breakable_postgres: PostgresServer,
+    serve_wsgi: Serve,
+    closing: ExitStack,
+) -> None:
+    token = "a-token-that-is-long-enough-for-a-dead-database"
+    bearer = {"Authorization": f"Bearer {token}"}
+    who = {"actor": "ann", "reason": "the server is gone"}
+    with FailSafe("trading-api", recovery=RECOVERY) as failsafe:
+        database = Database.connect(breakable_postgres.url(), failsafe, deadline=2.0)
+        closing.callback(database.engine.dispose)
+        app = Flask("trading")
+        FailStop(app, failsafe=failsafe, database=database, admin_token=token)
+        client = serve_wsgi(app)
+        breakable_postgres.kill()
+        halted = client.post("/admin/halt", json=who, headers=bearer)
+        assert (halted.status_code, halted.json()["state"]) == (200, "FAIL_SAFE")
+        order = {**who, "epoch": halted.json()["epoch"]}
+        refused = client.post("/admin/force-recovery-reset", json=order, headers=bearer)
+        assert refused.status_code == 409
+        assert "database" in refused.json()["plan"]["missing"]
+        page = client.get("/api/system/status", headers={"Accept": "text/html"})
+        assert "Halted" in page.text
+        breakable_postgres.start()
+        order["epoch"] = failsafe.epoch
+        reset = client.post("/admin/force-recovery-reset", json=order, headers=bearer)
+        assert (reset.status_code, reset.json().get("state")) == (200, "NORMAL"), reset.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failstop import FailSafe, State
-from failstop.events import CheckResult, InDoubt
+from failstop.events import CheckResult, Incident, InDoubt
 from failstop.status import SinkStatus, SystemStatus
-from failstop.web import Request, database_health, readiness, system_status
+from failstop.web import Endpoints, Request, database_health, readiness, system_status
 from failstop.web._accept import HEALTH, HTML, JSON, preferred
 from failstop.web._health import database_report, health_report
 
@@ -169,3 +171,53 @@ def test_health_tells_how_many_are_in_doubt_and_no_key() -> None:
     report: dict[str, Any] = health_report(doubtful)
     assert report["checks"]["inDoubt:count"][0]["observedValue"] == 1
     assert "4711" not in json.dumps(report)
+
+
+class Counting:
+    """A dependency that counts how often it is asked."""
+
+    name = "database"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def probe(self) -> str:
+        self.asked += 1
+        return "well"
+
+    def suspend(self, incident: Incident) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_no_endpoint_asks_the_database(failsafe: FailSafe) -> None:
+    dependency = Counting()
+    failsafe.watch(dependency, is_database=True)
+    before = dependency.asked
+    endpoints = Endpoints(failsafe)
+    for path in ("/api/system/status", "/api/database/health", "/livez", "/readyz"):
+        for accept in (JSON, HEALTH, BROWSER):
+            found = endpoints.find("GET", path)
+            assert found is not None
+            assert found.answer(asking(accept)).status == 200
+    assert (before, dependency.asked) == (1, 1)
+
+
+def test_without_jinja2_the_status_is_json() -> None:
+    """The middlewares need no extra; the page does."""
+    code = (
+        "import sys; sys.modules['jinja2'] = None\n"
+        "from failstop import FailSafe\n"
+        "from failstop.web import Endpoints, Request\n"
+        "import failstop.asgi, failstop.wsgi\n"
+        "endpoints = Endpoints(FailSafe('api'), admin_token='x' * 32)\n"
+        "asked = Request(headers={'accept': 'text/html'})\n"
+        "answer = endpoints.find('GET', '/api/system/status').answer(asked)\n"
+        "assert answer.headers['Content-Type'] == 'application/json', answer\n"
+        "asked = Request('POST', '/admin/halt', headers={'accept': 'text/html'})\n"
+        "answer = endpoints.find('POST', '/admin/halt').answer(asked)\n"
+        "assert answer.headers['Content-Type'] == 'application/problem+json', answer\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)

@@ -140,7 +140,7 @@ class _Store:
 
     def status(self) -> dict[str, Any]:
         with self._explained():
-            return offline.status(self._path).to_dict()
+            return offline.status(self._path).to_dict(has_whole_keys=True)
 
     def plan(self) -> dict[str, Any]:
         with self._explained():
