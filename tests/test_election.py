@@ -24,7 +24,7 @@ from failstop.events import CheckResult, Event, Incident, Reset
 from failstop.recovery import _election
 from failstop.recovery._election import Election, Observation, read_observation
 from failstop.recovery._monitor import Check, Round
-from failstop.testing import PostgresServer
+from failstop.testing import PostgresDatabase, PostgresServer
 
 FAST = Recovery(probe_interval=0.02, consecutive=2)
 NOW = datetime.now(UTC)
@@ -211,6 +211,22 @@ def test_a_critical_failure_that_the_elected_one_cannot_write_trips_the_others(
     wait_until(lambda: not other.is_normal)
     assert other.incident is not None
     assert (other.incident.kind, other.incident.error_code) == ("refused", "DB_UNAVAILABLE")
+
+
+def test_what_only_a_follower_was_told_holds_the_recovery_of_the_host(
+    workers: Crew, postgres: PostgresDatabase
+) -> None:
+    """The elected one cannot know of a commit that was acknowledged to another and is lost."""
+    (one,) = workers.hire(1, postgres.url(), consecutive=20)
+    (other,) = workers.hire(1, postgres.url(), consecutive=20)
+    assert one.is_elected
+    key = other.ask("commit")
+    postgres.execute(f"DELETE FROM failstop.receipt WHERE key = '{key}'")
+    one.ask("trip")
+    wait_until(lambda: one.ask("state")["needs_person"])
+    found = other.ask("state")
+    assert found["checks"]["database, acknowledged here"] is False
+    assert found["checks"]["database"] is True, "what the elected one saw"
 
 
 # What an observation is worth

@@ -38,6 +38,7 @@ class Worker:
             "pid": os.getpid(),
             "state": self.failsafe.state,
             "epoch": self.failsafe.epoch,
+            "needs_person": incident is not None and incident.needs_person,
             "kind": incident.kind if incident else None,
             "cause": incident.cause if incident else None,
             "age": status.age,
@@ -79,6 +80,14 @@ class Worker:
     def calls(self) -> dict[str, Any]:
         self.is_calling = False
         return {"count": len(self.passed), "last": self.passed[-1] if self.passed else None}
+
+    def commit(self) -> str:
+        """Commit a transaction under a key of its own, and return that."""
+        assert self.database is not None
+        key = f"order-{os.getpid()}"
+        with self.database.transaction(key=key) as connection:
+            connection.exec_driver_sql("SELECT 1")
+        return key
 
     def transact(self) -> None:
         """Begin a transaction in a thread of its own that waits in the server for a minute."""

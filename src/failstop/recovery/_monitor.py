@@ -26,6 +26,7 @@ __all__ = [
     "Dependency",
     "Monitor",
     "Questioned",
+    "Recalled",
     "Round",
     "UnprovenError",
     "make_round",
@@ -96,6 +97,21 @@ class Bounded(Protocol):
     @property
     def probe_seconds(self) -> float:
         """What a probe takes at most, in seconds."""
+
+
+@runtime_checkable
+class Recalled(Protocol):
+    """A dependency that knows what this process was told, which no other process can prove.
+
+    Its probe proves it too.
+    """
+
+    def recall(self) -> str:
+        """Return one sentence of evidence that what this process was told is true still.
+
+        Raises:
+            CriticalError: it is not, or the dependency does not answer.
+        """
 
 
 class UnprovenError(Exception):

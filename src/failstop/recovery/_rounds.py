@@ -25,7 +25,15 @@ from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery._checks import StoreCheck, failed_round
 from failstop.recovery._doubts import Doubts
 from failstop.recovery._election import Election, Observation
-from failstop.recovery._monitor import Bounded, Check, Dependency, Monitor, Round, make_round
+from failstop.recovery._monitor import (
+    Bounded,
+    Check,
+    Dependency,
+    Monitor,
+    Recalled,
+    Round,
+    make_round,
+)
 from failstop.recovery._notes import Notes
 from failstop.recovery._settings import CheckFunction, Recovery
 from failstop.recovery._streak import Streak
@@ -197,6 +205,8 @@ class Rounds:
             self._adopt_left_behind()
         must_prove = not self._keeper.is_normal
         checks = list(self._checks_due(problem, is_full=is_full, must_prove=must_prove))
+        if observed is not None and must_prove:
+            checks += self._recalls()
         made = make_round(checks if observed is None else observed.left(checks), seen.revision)
         done = made if observed is None else observed.joined(made, checks, seen.stored)
         self.last = done
@@ -230,6 +240,12 @@ class Rounds:
             yield from self._reactions.proofs()
         if is_full or must_prove:
             yield from self._checks
+
+    def _recalls(self) -> Iterator[Check]:
+        """What a process that follows must prove itself: what it alone was told."""
+        for name, dependency in tuple(self._dependencies.items()):
+            if isinstance(dependency, Recalled):
+                yield Check(f"{name}, acknowledged here", dependency.recall, is_critical=True)
 
     def _sync(self) -> tuple[Seen, StoreError | None]:
         """Bring memory and store together; return why that failed, where it did."""
