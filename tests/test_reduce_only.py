@@ -356,6 +356,28 @@ def test_a_store_that_fails_ends_it(make: Make, tmp_path: Path) -> None:
     assert not passes(failsafe)
 
 
+def test_a_store_that_fails_one_worker_for_a_moment_ends_it_in_all(
+    make: Make, tmp_path: Path
+) -> None:
+    """The worker that sees it may be one that leaves the databases' probes to another."""
+    store = tmp_path / "failstop.db"
+    one, other = make(store=store, recovery=FAST), make(store=store, recovery=FAST)
+    one.start()
+    other.start()
+    assert one._rounds.election.is_elected
+    assert not other._rounds.election.is_elected
+    halt(one)
+    wait_until(lambda: passes(one))
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: passes(other))  # which is to be journaled, and cannot be
+        wait_until(lambda: other.status().store_error is not None)
+        lock.execute("ROLLBACK")
+    wait_until(lambda: other.status().store_error is None)
+    assert not passes(other)
+    wait_until(lambda: not passes(one))
+
+
 def test_each_use_is_journaled_by_its_kind_and_counted(make: Make, tmp_path: Path) -> None:
     store = tmp_path / "failstop.db"
     failsafe = make(store=store, reduce_only=("cancel", "flatten"))

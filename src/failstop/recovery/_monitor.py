@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from failstop._redaction import redact
 from failstop._watchdog import Watchdog
-from failstop.errors import CriticalError, GatewayUnavailableError, Outcome
+from failstop.errors import CriticalError, ErrorCode, Outcome
 from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery._pulse import Pulse
 
@@ -176,8 +176,8 @@ def make_round(checks: Sequence[Check], revision: int) -> Round:
         errors += [] if error is None else [error]
     ended = time.monotonic()
     gravest = max(errors, key=_gravity, default=None)  # the first one of equals
-    barring = next((each for each in errors if not isinstance(each, GatewayUnavailableError)), None)
-    facts = (gravest, ended, datetime.now(UTC), ended - began, barring)
+    barring = (each for each in errors if each.error_code is not ErrorCode.GATEWAY_UNAVAILABLE)
+    facts = (gravest, ended, datetime.now(UTC), ended - began, next(barring, None))
     return Round(revision, tuple(results), *facts)
 
 

@@ -309,8 +309,7 @@ class Rounds:
         elif incident is not None and done.failed:
             self._streak.end()
             self._hold(incident, done.error)
-            if incident.may_reduce and done.barring is not None:
-                self._reactions.trip(done.barring)
+            self._bar(incident, done)
             if done.missing:  # a person may accept the others, on the evidence of this round
                 self._keeper.fail_recovery(done.failed)
                 self._keeper.void_evidence()
@@ -326,6 +325,11 @@ class Rounds:
             self._held = finding
             self._reactions.trip(error)
 
+    def _bar(self, incident: Incident, made: Round) -> None:
+        """Let nothing through in the open incident any more, where more than a gateway failed."""
+        if incident.may_reduce and made.barring is not None:
+            self._reactions.trip(made.barring)
+
     def _follow(self, done: Round, made: Round, seen: Seen) -> None:
         """Act on what the elected process saw; `made` is what this one looked at itself.
 
@@ -340,6 +344,7 @@ class Rounds:
         elif incident is not None and done.failed:
             if not self._keeper.standing.latch.is_held:
                 self._hold(incident, done.error)
+            self._bar(incident, made)
             if done.missing:
                 self._keeper.fail_recovery(done.failed)
             if made.missing:
