@@ -44,7 +44,9 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def failsafe(store: Path) -> Iterator[FailSafe]:
+def failsafe(request: pytest.FixtureRequest) -> Iterator[FailSafe]:
+    """A started FailSafe, with a store where the test asks for that."""
+    store = request.getfixturevalue("store") if "store" in request.fixturenames else None
     with FailSafe("trading-api", store=store, recovery=Recovery(probe_interval=60.0)) as made:
         yield made
 

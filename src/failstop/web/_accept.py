@@ -22,7 +22,7 @@ def preferred(accept: str | None, offered: Sequence[str]) -> str:
     Also the first where it wants none of them: a status that can be read beats none.
     """
     ranges = _ranges(accept or "*/*")
-    return max(offered, key=lambda media: (_quality(media, ranges), -offered.index(media)))
+    return max(offered, key=lambda media: _quality(media, ranges))
 
 
 def _ranges(accept: str) -> dict[str, float]:
