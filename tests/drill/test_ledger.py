@@ -26,6 +26,13 @@ def test_an_accepted_order_without_a_row_is_lost() -> None:
     assert reconcile([answered(201)], []).lost == ["order-1"]
 
 
+def test_an_accepted_order_that_only_the_server_before_a_failover_has_is_not_hidden() -> None:
+    books = reconcile([answered(201)], [], [("order-1", 1)])
+    assert (books.lost, books.failed_over) == ([], ["order-1"])
+    books = reconcile([answered(503, outcome="ROLLED_BACK")], [], [("order-1", 1)])
+    assert (books.lost, books.failed_over) == ([], [])
+
+
 def test_an_order_answered_as_committed_without_a_row_is_lost() -> None:
     assert reconcile([answered(503, outcome="COMMITTED")], []).lost == ["order-1"]
 

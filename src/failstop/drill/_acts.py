@@ -3,68 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
-from sqlalchemy.engine import URL, make_url
 
-from failstop.testing import FaultProxy, PostgresServer, Strike
+from failstop.drill._stage import CONNECTION_LIMIT, Needs, OwnStage, Stage
+from failstop.errors import ConfigurationError
+from failstop.testing import Strike
 
-__all__ = ["ACTS", "Act", "Stage"]
+__all__ = ["ACTS", "Act", "choose"]
 
-ROLE = "trader"
-DATABASE = "trading"
-CONNECTION_LIMIT = 60
 PAUSE = 0.01
 """Seconds between two rounds of ending backends."""
+LOST = 20
+"""Orders that the failover loses; some of them were answered just then, and not all."""
 PATIENCE = 10.0
 """Seconds to wait for a moment of the conversation."""
 
 
-class Stage:
-    """The server, with a database and an ordinary role for the API, and the network to it.
-
-    A role that is no superuser can be shut out while the administrator still gets in; the API
-    connects by way of the proxy, the drill itself goes straight to the server.
-    """
-
-    def __init__(self, server: PostgresServer, proxy: FaultProxy) -> None:
-        self.server = server
-        self.proxy = proxy
-        url: URL = make_url(server.url(DATABASE)).set(username=ROLE, password=ROLE)
-        self.url: str = proxy.url(url.render_as_string(hide_password=False))
-        self._libpq = url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-    def prepare(self) -> None:
-        """Make the role and its database."""
-        self.server.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE}'")
-        self.server.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
-        self.limit_connections(CONNECTION_LIMIT)
-
-    def connect(self) -> psycopg.Connection:
-        """Connect in the role of the API, past the proxy.
-
-        Raises:
-            psycopg.OperationalError: no connection is given.
-        """
-        return psycopg.connect(self._libpq, connect_timeout=10)
-
-    def terminate(self) -> None:
-        """End every backend that serves the API."""
-        self.server.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'drill'"
-        )
-
-    def limit_connections(self, count: int) -> None:
-        """Set how many connections the role may have in all."""
-        self.server.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT {count}")
-
-
 @contextmanager
-def killed(stage: Stage) -> Iterator[None]:
+def killed(stage: OwnStage) -> Iterator[None]:
     """Kill every process of the server; start it again."""
     stage.server.kill()
     try:
@@ -74,7 +36,7 @@ def killed(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(stage: Stage) -> Iterator[None]:
+def frozen(stage: OwnStage) -> Iterator[None]:
     """Stop every process of the server; let them run on."""
     stage.server.freeze()
     try:
@@ -84,7 +46,7 @@ def frozen(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def read_only(stage: Stage) -> Iterator[None]:
+def read_only(stage: OwnStage) -> Iterator[None]:
     """Refuse every write; allow them again."""
     stage.server.make_read_only()
     try:
@@ -115,7 +77,7 @@ def terminated(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
-def full(stage: Stage) -> Iterator[None]:
+def full(stage: OwnStage) -> Iterator[None]:
     """Take every connection that the API's role may have, and leave it those it has."""
     hoard: list[psycopg.Connection] = []
     try:
@@ -157,7 +119,7 @@ def half_open(stage: Stage) -> Iterator[None]:
 
     Idle ones would not do: their ping is not answered, they are replaced, and nobody notices.
     """
-    _await(stage.proxy.after("INSERT INTO orders", everywhere=True).half_open())
+    _await(stage.proxy.after(f"INSERT INTO {stage.orders}", everywhere=True).half_open())
     try:
         yield
     finally:
@@ -187,6 +149,21 @@ def reply_lost(stage: Stage) -> Iterator[None]:
         stage.proxy.heal()
 
 
+def fall_behind(stage: OwnStage) -> None:
+    """Have a standby that lacks the last orders which were accepted."""
+    stage.make_standby()
+    seen, limit = len(stage.rows()), time.monotonic() + PATIENCE
+    while len(stage.rows()) < seen + LOST and time.monotonic() < limit:
+        time.sleep(PAUSE)
+
+
+@contextmanager
+def failed_over(stage: OwnStage) -> Iterator[None]:
+    """Put that standby in the server's place; there is no way back."""
+    stage.fail_over()
+    yield
+
+
 def _await(strike: Strike) -> None:
     """Wait for a moment; where it does not come, the act shows that nothing tripped."""
     with suppress(TimeoutError):
@@ -195,30 +172,75 @@ def _await(strike: Strike) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One fault, which `lasts` so many seconds after the trip.
+    """One fault, which `lasts` so many seconds after the trip, where the stage has what it `needs`.
 
-    `clients` more than usual send meanwhile, and `then` strikes when it has tripped. Where `tells`
-    is an outcome, the API must answer at least one order with it.
+    It strikes when `prepare` has returned; `clients` more than usual send meanwhile, and `then`
+    strikes when it has tripped. Where `tells`
+    is an outcome, the API must answer at least one order with it. Where `waits` are words, it must
+    not recover by itself, but wait for a person whom its plan tells them.
     """
 
     name: str
     title: str
-    fault: Callable[[Stage], AbstractContextManager[None]]
+    fault: Callable[[Any], AbstractContextManager[None]]
+    needs: Needs = Needs.NOTHING
     clients: int = 0
-    then: Callable[[Stage], None] | None = None
+    then: Callable[[Any], None] | None = None
     lasts: float = 0.5
     tells: str | None = None
+    waits: str | None = None
+    prepare: Callable[[Any], None] | None = None
 
+
+SERVER, MOMENTS = Needs.SERVER, Needs.MOMENTS
 
 ACTS = (
-    Act("kill", "the server is killed with SIGKILL", killed),
-    Act("freeze", "the server is frozen with SIGSTOP", frozen),
-    Act("read-only", "the server turns read-only", read_only),
+    Act("kill", "the server is killed with SIGKILL", killed, SERVER),
+    Act("freeze", "the server is frozen with SIGSTOP", frozen, SERVER),
+    Act("read-only", "the server turns read-only", read_only, SERVER),
     Act("terminate", "the backends of the API are terminated", terminated, lasts=0.0),
     # the probe keeps the connection it has, so that one is cut as well
-    Act("connections", "every connection is taken", full, clients=16, then=Stage.terminate),
+    Act("connections", "every connection is taken", full, SERVER, 16, OwnStage.terminate),
     Act("refuse", "the network resets every connection and refuses new ones", refused),
     Act("black-hole", "the network lets nothing pass and tells nobody", swallowed),
-    Act("half-open", "the server's side of every connection is gone", half_open, lasts=0.0),
-    Act("lost-reply", "the reply to one COMMIT is lost", reply_lost, lasts=0.0, tells="COMMITTED"),
+    Act("half-open", "the server's side of every connection is gone", half_open, MOMENTS, lasts=0),
+    Act(
+        "lost-reply",
+        "the reply to one COMMIT is lost",
+        reply_lost,
+        MOMENTS,
+        lasts=0.0,
+        tells="COMMITTED",
+    ),
+    # the last one: the server that is there then is another one
+    Act(
+        "failover",
+        "a standby takes over that lacks the last orders which were accepted",
+        failed_over,
+        SERVER,
+        waits="has lost committed writes",
+        prepare=fall_behind,
+    ),
 )
+
+
+def choose(names: Sequence[str], offers: Collection[Needs]) -> tuple[list[Act], dict[str, str]]:
+    """Return the acts that a stage can play, and why each of the others is left out.
+
+    Raises:
+        ConfigurationError: one that was named is none, or cannot be played there.
+    """
+    for name in names:
+        _require(name, offers)
+    wanted = [act for name in names for act in ACTS if act.name == name] or list(ACTS)
+    left_out = {act.name: act.needs.value for act in wanted if act.needs not in offers}
+    return [act for act in wanted if act.name not in left_out], left_out
+
+
+def _require(name: str, offers: Collection[Needs]) -> None:
+    found = next((act for act in ACTS if act.name == name), None)
+    if found is None:
+        known = ", ".join(act.name for act in ACTS)
+        raise ConfigurationError(f"no fault {name!r}; there are {known}")
+    if found.needs not in offers:
+        raise ConfigurationError(f"the fault {name!r} needs {found.needs.value}; leave it out")

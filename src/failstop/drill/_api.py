@@ -29,7 +29,7 @@ __all__ = ["Order", "create_app", "metadata", "orders", "serve", "tell"]
 
 metadata = MetaData()
 orders = Table(
-    "orders",
+    os.environ.get("FAILSTOP_DRILL_ORDERS", "orders"),
     metadata,
     Column("id", BigInteger, primary_key=True),
     Column("order_id", Text, nullable=False),  # not unique: a duplicate must be able to show
@@ -64,7 +64,8 @@ class LineSink:
 def create_app(url: str, store: str) -> FastAPI:
     """Make the API: orders in, the latest orders out."""
     recovery = Recovery(probe_interval=0.25, consecutive=3, round_timeout=2.0)
-    failsafe = FailSafe("drill", store=store, sinks=[LineSink()], recovery=recovery)
+    service = os.environ.get("FAILSTOP_DRILL_SERVICE", "drill")
+    failsafe = FailSafe(service, store=store, sinks=[LineSink()], recovery=recovery)
     failsafe.subscribe(tell_event)
     database = AsyncDatabase.connect(
         url,
@@ -72,7 +73,7 @@ def create_app(url: str, store: str) -> FastAPI:
         name="trading",
         deadline=2.0,
         connect_deadline=2.0,
-        pool_size=20,
+        pool_size=int(os.environ.get("FAILSTOP_DRILL_POOL", "20")),
         max_overflow=0,
     )
 
@@ -85,7 +86,8 @@ def create_app(url: str, store: str) -> FastAPI:
             yield
 
     app = FastAPI(lifespan=lifespan)
-    install(app, failsafe=failsafe, database=database)
+    token = os.environ.get("FAILSTOP_DRILL_TOKEN")
+    install(app, failsafe=failsafe, database=database, admin_token=token)
 
     @app.post("/orders", status_code=201)
     async def place_order(order: Order) -> Order:

@@ -1,27 +1,26 @@
-"""The drill itself: the server, the API's process, the clients, and act after act."""
+"""The drill itself: the stage, the API's process, the clients, and act after act."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import sys
-import tempfile
+import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from failstop.drill._acts import ACTS, Act, Stage
+from failstop.drill._acts import Act, choose
 from failstop.drill._ledger import reconcile
+from failstop.drill._person import Person
+from failstop.drill._program import Program
 from failstop.drill._report import ActReport, Answers, DrillReport, Moment
+from failstop.drill._stage import Needs, Stage, own_stage
+from failstop.drill._staging import staging
 from failstop.drill._traffic import CLIENTS, Traffic, fault_of
 from failstop.errors import ConfigurationError
-from failstop.testing import FaultProxy, PostgresServer
 
-__all__ = ["ACT_NAMES", "Tell", "run_drill"]
+__all__ = ["Tell", "run_drill"]
 
 Tell = Callable[[Moment], None]
 
@@ -29,109 +28,44 @@ LIMIT = 20.0
 """Seconds within which the API must trip, and recover."""
 START = 60.0
 """Seconds within which it must serve."""
-ACT_NAMES = [act.name for act in ACTS]
+WAIT = 2.0
+"""Seconds in which it must not recover where a person is needed; else it would have, by then."""
+LOUD = "drill: reset by FORCE, nothing is proven"
+"""What is told to everybody when a person has overruled the checks."""
 WARM = 40
 """Orders that are accepted before each act and after the last one."""
 
 
 def run_drill(
-    tell: Tell, acts: Sequence[str] = (), *, api: str = "failstop.drill._api", limit: float = LIMIT
+    tell: Tell,
+    acts: Sequence[str] = (),
+    *,
+    url: str | None = None,
+    api: str = "failstop.drill._api",
+    limit: float = LIMIT,
 ) -> DrillReport:
-    """Break a server of its own under an API of its own and keep the books.
+    """Break a database under an API of the drill's own and keep the books.
 
     Args:
         tell: hears of every moment, when it comes.
         acts: the names of the faults, in their order; every one where none is given.
+        url: a database for staging, which is struck through the network to it only, and left as it
+            was; a server of the drill's own where it is None.
         api: the module that is the API, run as a program.
         limit: seconds within which the API must trip, and recover.
 
     Raises:
-        ConfigurationError: a name is no fault's.
+        ConfigurationError: a name is no fault's, or the database at `url` cannot be used.
+        CriticalDatabaseError: the database at `url` does not answer.
         RuntimeError: the API did not start, so nothing can be shown.
     """
-    chosen = [_act(name) for name in acts] or ACTS
-    with PostgresServer() as server, FaultProxy(server) as proxy:
-        stage = Stage(server, proxy)
-        stage.prepare()
-        return asyncio.run(_Conductor(stage, tell, api, limit).run(chosen))
-
-
-def _act(name: str) -> Act:
-    found = next((act for act in ACTS if act.name == name), None)
-    if found is None:
-        raise ConfigurationError(f"no fault {name!r}; there are {', '.join(ACT_NAMES)}")
-    return found
-
-
-class _Api:
-    """The API's process and what it said so far."""
-
-    def __init__(self, process: asyncio.subprocess.Process, limit: float) -> None:
-        self._process = process
-        self._limit = limit
-        self._changed = asyncio.Condition()
-        self._said: list[dict[str, Any]] = []
-        self._is_over = False
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def start(cls, module: str, url: str, limit: float) -> AsyncIterator[Self]:
-        with tempfile.TemporaryDirectory() as directory:
-            store = str(Path(directory, "failstop.db"))
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", module),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, "DATABASE_URL": url, "FAILSTOP_STORE": store},
-            )
-            api = cls(process, limit)
-            listening = asyncio.create_task(api._listen())
-            try:
-                yield api
-            finally:
-                await api._stop()
-                await listening
-
-    async def _listen(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            async with self._changed:
-                self._said.append({**json.loads(line), "heard_at": time.time()})
-                self._changed.notify_all()
-        async with self._changed:
-            self._is_over = True
-            self._changed.notify_all()
-
-    async def _stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            await asyncio.wait_for(self._process.wait(), self._limit)
-        except TimeoutError:
-            self._process.kill()
-
-    def said(self, what: str, since: float, **facts: str) -> list[dict[str, Any]]:
-        """Return what it said of `what` from `since` on, as the wall clock counts."""
-        return [
-            each
-            for each in self._said
-            if each["what"] == what
-            and each.get("occurred_at", since) >= since
-            and all(each.get(name) == value for name, value in facts.items())
-        ]
-
-    async def wait_for(
-        self, what: str, since: float, *, within: float | None = None, **facts: str
-    ) -> dict[str, Any] | None:
-        """Return the first thing it says of `what`, None where it does not in time, or ended."""
-
-        def is_settled() -> bool:
-            return self._is_over or bool(self.said(what, since, **facts))
-
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within or self._limit), self._changed:
-                await self._changed.wait_for(is_settled)
-        return next(iter(self.said(what, since, **facts)), None)
+    choose(acts, frozenset(Needs))  # a word that is wrong needs no server to be seen
+    with own_stage() if url is None else staging(url) as stage:
+        chosen, left_out = choose(acts, stage.offers)
+        report = asyncio.run(_Conductor(stage, tell, api, limit).run(chosen))
+    report.left_out = left_out
+    report.left_behind = stage.left_behind
+    return report
 
 
 class _Conductor:
@@ -141,41 +75,54 @@ class _Conductor:
         self._api = api
         self._limit = limit
         self._began = time.time()
-        self._version: str = stage.server.execute("SHOW server_version")[0][0]
+        self._version = stage.version()
+        self._token = secrets.token_urlsafe(32)
 
     async def run(self, acts: Sequence[Act]) -> DrillReport:
-        async with _Api.start(self._api, self._stage.url, self._limit) as api:
+        async with Program.start(self._api, self._stage, self._limit, self._token) as api:
             heard = await api.wait_for("listening", 0.0, within=START)
             if heard is None:
                 raise RuntimeError("the API of the drill did not start")
-            traffic = Traffic(f"http://127.0.0.1:{heard['port']}")
+            url = f"http://127.0.0.1:{heard['port']}"
+            traffic = Traffic(url, self._stage.prefix)
             self._say(None, f"PostgreSQL {self._version} is up, {CLIENTS} clients send orders")
-            reports = await self._run_acts(acts, api, traffic)
-        rows = await asyncio.to_thread(self._rows)
+            async with Person(url, self._token) as self._person:
+                reports = await self._run_acts(acts, api, traffic)
+        rows = await asyncio.to_thread(self._stage.rows)
+        left = await asyncio.to_thread(self._stage.left_rows)
         stray = {fault_of(each) for each in traffic.answers if each.status not in (200, 201)}
         return DrillReport(
             acts=reports,
-            books=reconcile(traffic.orders, rows),
+            books=reconcile(traffic.orders, rows, left),
             stray=sorted(filter(None, stray)),
             server_version=self._version,
             duration=time.time() - self._began,
         )
 
-    async def _run_acts(self, acts: Sequence[Act], api: _Api, traffic: Traffic) -> list[ActReport]:
-        reports = []
+    async def _run_acts(
+        self, acts: Sequence[Act], api: Program, traffic: Traffic
+    ) -> list[ActReport]:
+        reports: list[ActReport] = []
         async with traffic.run():
             for act in acts:
-                await self._warm(traffic)
+                if not await self._warm(traffic) and not reports:
+                    raise ConfigurationError(
+                        "the API of the drill takes no orders on this database; failstop doctor "
+                        "may show why"
+                    )
                 reports.append(await self._run_act(act, api, traffic))
             await self._warm(traffic)
         return reports
 
-    async def _warm(self, traffic: Traffic) -> None:
+    async def _warm(self, traffic: Traffic) -> bool:
         is_warm = await traffic.wait_for_accepted(WARM, self._limit)
         self._say(None, f"{WARM} orders accepted" if is_warm else "no orders are accepted")
+        return is_warm
 
-    async def _run_act(self, act: Act, api: _Api, traffic: Traffic) -> ActReport:
-        report = ActReport(act.name, act.title, tells=act.tells)
+    async def _run_act(self, act: Act, api: Program, traffic: Traffic) -> ActReport:
+        report = ActReport(act.name, act.title, tells=act.tells, waits=act.waits)
+        if act.prepare is not None:
+            await asyncio.to_thread(act.prepare, self._stage)
         async with contextlib.AsyncExitStack() as clients:
             fault = ExitStack()
             struck = time.time()
@@ -189,13 +136,17 @@ class _Conductor:
                 await asyncio.to_thread(fault.close)
         mended = time.time()
         self._say(act, "the fault is mended")
+        if act.waits is not None:
+            await self._see_waiting(act, act.waits, api, struck, report)
         recovered = await self._see_recovery(act, api, struck, mended, report)
-        report.pages = len(api.said("alert", struck, action="trigger"))
+        triggers = api.said("alert", struck, action="trigger")
+        report.notes = [str(each["title"]) for each in triggers if _is_note(each)]
+        report.pages = len(triggers) - len(report.notes)
         report.answers = _answers(traffic, struck, tripped, recovered)
         self._say(act, f"answered meanwhile: {report.answers}")
         return report
 
-    async def _see_trip(self, act: Act, api: _Api, struck: float, report: ActReport) -> float:
+    async def _see_trip(self, act: Act, api: Program, struck: float, report: ActReport) -> float:
         tripped = await api.wait_for("tripped", struck)
         if tripped is None:
             return time.time()
@@ -210,8 +161,23 @@ class _Conductor:
             await asyncio.to_thread(act.then, self._stage)
         return float(tripped["heard_at"])  # by now, if not at once, everything is refused
 
+    async def _see_waiting(
+        self, act: Act, words: str, api: Program, struck: float, report: ActReport
+    ) -> None:
+        """See that it waits for a person and says why; then reset it as one."""
+        report.why = await self._person.wait_for_plan(words, self._limit)
+        for sentence in report.why:
+            self._say(act, f"the plan: {sentence}")
+        by_itself = await api.wait_for("recovered", struck, within=WAIT)
+        is_taken = by_itself is None and await self._person.reset(force=False)
+        report.is_held = by_itself is None and not is_taken
+        if report.is_held:
+            self._say(act, "a reset without force was refused; a person resets it with force")
+            await self._person.reset(force=True)
+            await api.wait_for("alert", struck, title=LOUD)
+
     async def _see_recovery(
-        self, act: Act, api: _Api, struck: float, mended: float, report: ActReport
+        self, act: Act, api: Program, struck: float, mended: float, report: ActReport
     ) -> float:
         recovered = await api.wait_for("recovered", struck)
         if recovered is None:
@@ -224,9 +190,10 @@ class _Conductor:
     def _say(self, act: Act | None, text: str) -> None:
         self._tell(Moment(time.time() - self._began, act.name if act else None, text))
 
-    def _rows(self) -> list[tuple[str, int]]:
-        with self._stage.connect() as connection:
-            return connection.execute("SELECT order_id, quantity FROM orders").fetchall()
+
+def _is_note(alert: dict[str, Any]) -> bool:
+    """Say whether an alert belongs to no incident."""
+    return str(alert["incident"]).startswith("note-")
 
 
 def _answers(traffic: Traffic, struck: float, tripped: float, recovered: float) -> Answers:

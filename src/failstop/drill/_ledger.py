@@ -14,8 +14,10 @@ Row = tuple[str, int]
 """An order's id and its quantity, as the table holds them."""
 
 
-def reconcile(orders: Sequence[Order], rows: Iterable[Row]) -> Reconciliation:
-    """Compare every order with its rows."""
+def reconcile(
+    orders: Sequence[Order], rows: Iterable[Row], left: Iterable[Row] = ()
+) -> Reconciliation:
+    """Compare every order with its rows; `left` are those that a failover left behind."""
     found = defaultdict(list)
     for order_id, quantity in rows:
         found[order_id].append(quantity)
@@ -23,6 +25,9 @@ def reconcile(orders: Sequence[Order], rows: Iterable[Row]) -> Reconciliation:
     for order in orders:
         _enter(order, found.pop(order.order_id, []), books)
     books.invented += found
+    behind = {order_id for order_id, _ in left}
+    books.failed_over = [each for each in books.lost if each in behind]
+    books.lost = [each for each in books.lost if each not in behind]
     return books
 
 

@@ -42,16 +42,23 @@ class Answers:
 class ActReport:
     """One fault; times in seconds: to the trip from the strike, to recovery from the mend.
 
-    `tells` is the outcome that at least one answer must have told, None where none must.
+    `tells` is the outcome that at least one answer must have told, None where none must. Where
+    `waits` are words, the service must wait for a person: `why` is what its plan said then, and
+    `is_held` whether it waited and refused a reset without force. `notes` are the alerts that
+    belong to no incident, such as the one about a reset with force.
     """
 
     name: str
     title: str
     tells: str | None = None
+    waits: str | None = None
+    why: list[str] = field(default_factory=list)
+    is_held: bool = False
     trip_after: float | None = None
     error_code: str | None = None
     cause: str | None = None
     pages: int = 0
+    notes: list[str] = field(default_factory=list)
     alert: str | None = None
     recovered_after: float | None = None
     is_resolved: bool = False
@@ -69,8 +76,20 @@ class ActReport:
             found.append(f"no answer told the outcome {self.tells}")
         if self.pages != 1:
             found.append(f"{self.pages} pages were sent, not one")
+        return [*found, *self._broken_after]
+
+    @property
+    def _broken_after(self) -> list[str]:
+        found = []
+        if self.waits is not None and not self.is_held:
+            found.append("the service did not wait for a person")
+        if self.waits is not None and not any(self.waits in each for each in self.why):
+            found.append(f"the plan did not say that the database {self.waits}")
+        if self.waits is not None and not self.notes:
+            found.append("nobody was told that the reset was forced")
         if self.recovered_after is None:
-            found.append("the service did not recover by itself")
+            how = "by itself" if self.waits is None else "by a person's reset"
+            found.append(f"the service did not recover {how}")
         elif not self.is_resolved:
             found.append("the alert was not resolved after recovery")
         return found
@@ -82,7 +101,7 @@ class Reconciliation:
 
     `lost` were accepted and are missing; `duplicated` are there twice; `invented` were never sent,
     or hold another quantity; `contradicted` are there although the answer said that they took no
-    effect.
+    effect. `failed_over` were accepted, and are on the server alone that a failover left behind.
     """
 
     sent: int = 0
@@ -95,6 +114,7 @@ class Reconciliation:
     invented: list[str] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
+    failed_over: list[str] = field(default_factory=list)
 
     @property
     def broken(self) -> list[str]:
@@ -109,7 +129,8 @@ class Reconciliation:
 class DrillReport:
     """The whole drill; `duration` in seconds.
 
-    `stray` says what was wrong with answers given at any time, in words.
+    `stray` says what was wrong with answers given at any time, `left_out` why an act could not be
+    played, by its name, and `left_behind` what could not be removed from the database, in words.
     """
 
     acts: list[ActReport]
@@ -117,6 +138,8 @@ class DrillReport:
     stray: list[str]
     server_version: str
     duration: float
+    left_out: dict[str, str] = field(default_factory=dict)
+    left_behind: list[str] = field(default_factory=list)
 
     @property
     def broken(self) -> list[str]:

@@ -58,17 +58,18 @@ class Answer:
 
 
 class Traffic:
-    """The clients, while `run()` is entered.
+    """The clients, while `run()` is entered; the ids of their orders begin with `prefix`.
 
     Of the orders that may be sent again every other one is, until it is accepted, and the others
     are given up: so the books show whether "safe to retry" was true in both of its meanings.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str) -> None:
         limits = httpx.Limits(max_connections=None, keepalive_expiry=IDLE)
         self._http = httpx.AsyncClient(
             base_url=url, timeout=PATIENCE, limits=limits, trust_env=False
         )
+        self._prefix = prefix
         self._numbers = itertools.count(1)
         self.orders: list[Order] = []
         self.answers: list[Answer] = []
@@ -76,9 +77,8 @@ class Traffic:
     @contextlib.asynccontextmanager
     async def run(self, clients: int = CLIENTS) -> AsyncIterator[None]:
         """Send until the block ends, then wait for the last answers."""
-        async with self.more(clients):
+        async with self._http, self.more(clients):
             yield
-        await self._http.aclose()
 
     @contextlib.asynccontextmanager
     async def more(self, clients: int) -> AsyncIterator[None]:
@@ -116,7 +116,7 @@ class Traffic:
 
     def _next_order(self) -> Order:
         number = next(self._numbers)
-        order = Order(f"order-{number}", number)
+        order = Order(f"{self._prefix}{number}", number)
         self.orders.append(order)
         return order
 
