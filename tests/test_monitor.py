@@ -18,7 +18,7 @@ from failstop.errors import ConfigurationError, CriticalError, DatabaseUnavailab
 from failstop.events import Incident
 from failstop.recovery import Check, Monitor, Recovery, _monitor, require_seconds
 from failstop.recovery._monitor import Round, make_round
-from failstop.recovery._pulse import Pulse
+from failstop.recovery._pulse import TICK, Pulse
 from failstop.recovery._streak import Streak
 from failstop.recovery._user_check import UserCheck
 
@@ -213,17 +213,17 @@ def test_rounds_that_end_in_time_are_no_silence(bench: Callable[..., Bench]) -> 
 
 def test_time_in_which_the_process_did_not_run_is_no_silence() -> None:
     """A process that was stopped and goes on has let nothing pass in between."""
-    beats: list[tuple[float, float]] = []
+    beats: list[tuple[float | None, float]] = []
     pulse = Pulse(Watchdog(), lambda *found: beats.append(found))
     pulse._last = 100.0
     pulse.begin()
-    for now in (100.05, 100.1, 160.0, 160.05):
+    for now in (100.2, 100.4, 160.0, 160.2):
         pulse._count(now)
-    assert pulse._silence == pytest.approx(0.05 + 0.05 + 0.1 + 0.05)
-    assert pulse._under_way == pytest.approx(0.05 + 0.1 + 0.05)
+    assert pulse._silence == pytest.approx(0.2 + 0.2 + 2 * TICK + 0.2)
+    assert pulse._under_way == pytest.approx(0.2 + 2 * TICK + 0.2)
     pulse.end()
-    pulse._count(160.1)
-    assert (pulse._silence, pulse._under_way) == (0.0, 0.0)
+    pulse._count(160.4)
+    assert (pulse._silence, pulse._under_way) == (0.0, None)
 
 
 # Checks

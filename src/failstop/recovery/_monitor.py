@@ -223,7 +223,7 @@ class Monitor:
         bound: the seconds that a plain round may take, where they are fewer than `patience`.
         silent: called, by a thread of its own, when no round has ended for two intervals and the
             time that one may take, or the thread has died.
-        tick: called by the watchdog's thread some twenty times a second; must not wait.
+        tick: called by the watchdog's thread four times a second; must not wait.
     """
 
     def __init__(
@@ -331,19 +331,20 @@ class Monitor:
         thread = self._thread
         return thread is not None and not thread.is_alive() and not self._is_closed
 
-    def _beat(self, under_way: float, silence: float) -> None:
+    def _beat(self, under_way: float | None, silence: float) -> None:
         """Look after the rounds: one has been `under_way`, and none has ended for `silence`."""
         self._tick()
         if self._has_died:
             self._start_thread()  # so that the recovery can be proven
             self._tell("silent-monitor", self._silent)
             return
-        if under_way <= self._patience and silence <= 2 * self._interval:
+        if (under_way or 0.0) <= self._patience and silence <= 2 * self._interval:
             return
         bound = None if self._is_full else self._bound()
         limit = self._patience if bound is None else bound + SLACK
-        if bound is None and under_way > self._patience:
-            self._tell("hung-round", self._hung)
+        if bound is None and under_way is not None:
+            if under_way > self._patience:
+                self._tell("hung-round", self._hung)
         elif silence > 2 * self._interval + limit:
             self._tell("silent-monitor", self._silent)
 

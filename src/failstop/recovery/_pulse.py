@@ -12,12 +12,12 @@ from failstop._watchdog import Timer, Watchdog
 
 __all__ = ["Pulse"]
 
-TICK = 0.05
+TICK = 0.25
 """Seconds between two beats."""
 
 
 class Pulse(Timer):
-    """Beat some twenty times a second, and count for how long no round has ended.
+    """Beat four times a second, and count for how long no round has ended.
 
     Counted is the time in which the process ran: one that was stopped has looked at nothing, but
     has let nothing pass either. The rounds are marked with an even number between two of them.
@@ -34,12 +34,13 @@ class Pulse(Timer):
         "_under_way",
     )
 
-    def __init__(self, watchdog: Watchdog, beat: Callable[[float, float], None]) -> None:
+    def __init__(self, watchdog: Watchdog, beat: Callable[[float | None, float], None]) -> None:
         super().__init__(watchdog)
         self._beat = beat
         self._mark = self._seen = 0
         self._told = -1
-        self._silence = self._under_way = 0.0
+        self._silence = 0.0
+        self._under_way: float | None = None
         self._is_stopped = False
 
     def start(self) -> None:
@@ -80,4 +81,7 @@ class Pulse(Timer):
         seen, self._seen, self._last = self._seen, self._mark, now
         has_ended = self._seen // 2 != seen // 2
         self._silence = 0.0 if has_ended else self._silence + ran
-        self._under_way = self._under_way + ran if self._seen == seen and seen % 2 else 0.0
+        if self._seen % 2 == 0:
+            self._under_way = None
+        else:
+            self._under_way = (self._under_way or 0.0) + ran if self._seen == seen else 0.0
