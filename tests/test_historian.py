@@ -17,6 +17,7 @@ from failstop._history import FIRST, LAST, MOST_INCIDENTS, IncidentLog
 from failstop._storefile import StoreFile, append
 from failstop.errors import DatabaseUnavailableError, ErrorCode, Outcome
 from failstop.events import (
+    AlertDelivered,
     Doubted,
     FailureCounted,
     Incident,
@@ -155,6 +156,15 @@ def test_a_moment_never_names_a_key() -> None:
         "a transaction of 'database' is in doubt",
         "a transaction of 'database' was in doubt: COMMITTED",
     ]
+
+
+def test_the_alert_of_a_warning_is_no_moment_of_an_incident() -> None:
+    log = IncidentLog()
+    log.add(event_facts(Tripped("api", 1, NOW, incident())))
+    log.add(event_facts(AlertDelivered("api", 1, NOW, "pager", "trigger", "note-1")))
+    log.add(event_facts(AlertDelivered("api", 1, NOW, "pager", "trigger", "id-1")))
+    assert len(log.history().moments) == 2
+    assert len(log.history().delivered) == 1
 
 
 def test_an_event_of_another_version_is_no_event() -> None:
