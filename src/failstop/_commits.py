@@ -32,11 +32,26 @@ HEADER = 2
 
 
 class Commits:
-    """Keep the commits under way of this process beside the store at `path`; nowhere for None."""
+    """Keep the commits under way of this process beside the store at `path`; nowhere for None.
+
+    `in_question` counts those that got no answer and whose outcome is asked for now.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.in_question = 0
         self._begin_anew()
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Count one more COMMIT without an answer in `in_question`, while the block asks."""
+        with self._lock:
+            self.in_question += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.in_question -= 1
 
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()
@@ -108,6 +123,7 @@ class Commits:
         """In a forked child: the files are the parent's, and must not outlive it in this one."""
         for file in self._files:
             file.forsake()
+        self.in_question = 0
         self._begin_anew()
 
 

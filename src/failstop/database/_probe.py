@@ -114,7 +114,7 @@ class Probe:
         if seen.witness is not None:
             said = f"committed a write, witness at {seen.witness}"
         if is_full is not None or server.started != self._started:
-            said += self._prove_all(seen, key)
+            said += self._prove_on_second(seen, key)
             self._started = server.started
         return said, found
 
@@ -143,8 +143,8 @@ class Probe:
         connection.commit()
         return replace(seen, witness=raised)
 
-    def _prove_all(self, seen: Sighting, key: str) -> str:
-        """Read the write back on a second connection, and recall what was acknowledged there."""
+    def _prove_on_second(self, seen: Sighting, key: str) -> str:
+        """Read the write back on a second connection, and recall there what was acknowledged."""
         with self._second.connect() as other:
             if seen.witness is not None:
                 self._require_kept(other, seen.witness, key)

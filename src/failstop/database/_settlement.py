@@ -112,10 +112,17 @@ class Settlement:
                 self._failsafe.trip(failure)
         finally:  # also where a second interrupt comes
             failure.outcome = self._ask(transaction, limit, failure.incident_id)
+        self._trip_again(failure)
         if not isinstance(error, Exception):
             raise error
         if failure.outcome is not Outcome.COMMITTED:
             raise self._answered(failure, diagnosis, transaction, is_cut=is_cut) from error
+
+    def _trip_again(self, failure: CriticalError) -> None:
+        """Trip where the service has recovered while the question stayed without an answer."""
+        if failure.outcome is Outcome.UNKNOWN and self._failsafe.is_normal:
+            failure.incident_id = None
+            self._failsafe.trip(failure)
 
     def _diagnose(self, line: Line, error: BaseException, *, is_lost: bool) -> Diagnosis:
         if line.cut is not None and line.is_severed:
@@ -189,7 +196,8 @@ class Settlement:
         """Ask for the receipt of `transaction` until `limit`; write down what stays unknown."""
         doubt = self.doubt_of(transaction, incident_id)
         try:
-            transaction.settle(self._ask_now(doubt, limit))
+            with self._failsafe.commits.asking():
+                transaction.settle(self._ask_now(doubt, limit))
         finally:
             if transaction.outcome is Outcome.UNKNOWN:
                 transaction.is_kept = self._failsafe.report_in_doubt(doubt)

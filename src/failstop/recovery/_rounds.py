@@ -32,6 +32,7 @@ from failstop.recovery._monitor import (
     Monitor,
     Recalled,
     Round,
+    UnprovenError,
     make_round,
 )
 from failstop.recovery._notes import Notes
@@ -236,7 +237,7 @@ class Rounds:
         for name, dependency in tuple(self._dependencies.items()):
             yield Check(name, dependency.probe, is_critical=True, is_shared=True)
         if must_prove:
-            yield Check("in doubt", self._doubts.prove)
+            yield Check("in doubt", self._prove_no_doubt)
             yield from self._reactions.proofs()
         if is_full or must_prove:
             yield from self._checks
@@ -246,6 +247,12 @@ class Rounds:
         for name, dependency in tuple(self._dependencies.items()):
             if isinstance(dependency, Recalled):
                 yield Check(f"{name}, acknowledged here", dependency.recall, is_critical=True)
+
+    def _prove_no_doubt(self) -> str:
+        count = self._commits.in_question
+        if count:
+            raise UnprovenError(f"what became of {count} transactions is being asked just now")
+        return self._doubts.prove()
 
     def _sync(self) -> tuple[Seen, StoreError | None]:
         """Bring memory and store together; return why that failed, where it did."""

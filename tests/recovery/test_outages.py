@@ -1,0 +1,110 @@
+"""Claim C8: after an outage the service goes on by itself, once all is proven, and not before."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from tests.recovery.conftest import Open
+
+from failstop._latch import State
+from failstop.errors import CommitOutcomeUnknownError, OperationsSuspendedError, ResetRefusedError
+from failstop.testing import FaultProxy, PostgresServer
+
+
+def test_a_killed_server_is_trusted_again_when_it_is_back(
+    server: PostgresServer, url: str, opened: Open
+) -> None:
+    service = opened(url)
+    service.trade(1)
+    server.kill()
+    service.wait_for(State.FAIL_SAFE)
+    with pytest.raises(OperationsSuspendedError):
+        service.trade(2)
+    server.start()
+    service.wait_for(State.NORMAL)
+    [reset] = service.resets
+    assert reset.actor is None
+    assert {each.name: each.is_passed for each in reset.evidence}["database"]
+    assert "read it back on a second connection" in reset.evidence[1].detail
+    service.trade(3)
+    assert server.execute("SELECT n FROM trades") == [(1,), (3,)]
+    assert len(service.kinds) == 1
+
+
+def test_a_frozen_server_is_trusted_again_when_it_is_thawed(
+    server: PostgresServer, url: str, opened: Open
+) -> None:
+    service = opened(url)
+    server.freeze()
+    service.wait_for(State.FAIL_SAFE)
+    service.wait_for_rounds(1)
+    assert service.state is State.FAIL_SAFE
+    server.thaw()
+    service.wait_for(State.NORMAL)
+
+
+def test_a_server_that_is_read_only_answers_and_is_not_trusted(
+    server: PostgresServer, url: str, opened: Open
+) -> None:
+    service = opened(url)
+    server.make_read_only()
+    service.wait_for(State.FAIL_SAFE)
+    service.wait_for_rounds()
+    assert service.state is State.FAIL_SAFE
+    assert service.detail() == "database 'database' is read-only"
+    assert service.kinds == ["read_only"]
+    server.make_read_only(False)
+    service.wait_for(State.NORMAL)
+
+
+def test_a_server_without_a_free_connection_is_not_trusted(
+    server: PostgresServer, url: str, opened: Open
+) -> None:
+    """The monitor's own connection may stand; recovery needs another one."""
+    service = opened(url)
+    with server.fill_connections():
+        service.failsafe.halt(actor="ann", reason="drill")
+        plan = service.failsafe.plan_reset()
+        assert plan.missing == ("database",)
+        assert "all connection slots" in plan.why[0]
+        with pytest.raises(ResetRefusedError):
+            service.failsafe.reset(actor="ann", reason="done")
+    service.failsafe.reset(actor="ann", reason="done")
+    assert service.state is State.NORMAL
+    service.failsafe.halt(actor="ann", reason="drill")
+    assert "connections are free" in service.failsafe.plan_reset().checks[1].detail
+
+
+def test_while_a_transaction_is_in_doubt_a_server_that_is_well_is_not_enough(
+    server: PostgresServer, proxy: FaultProxy, url: str, opened: Open
+) -> None:
+    """The answer to a COMMIT is lost, and its receipt is locked, so nobody can ask for it."""
+    service = opened(url)
+    locked, unlock = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with server._connect("postgres") as connection:
+            connection.execute("BEGIN; LOCK TABLE failstop.receipt IN SHARE MODE")
+            locked.set()
+            unlock.wait(30)
+            connection.rollback()
+
+    holder = threading.Thread(target=hold)
+
+    def lose_the_answer() -> None:
+        holder.start()
+        locked.wait(10)
+        proxy.reset()
+
+    proxy.before_reply("COMMIT").call(lose_the_answer)
+    with pytest.raises(CommitOutcomeUnknownError):
+        service.trade(1, key="order-1")
+    service.wait_for_rounds(2)
+    assert service.detail().startswith("committed a write")
+    assert "1 transaction is in doubt" in service.detail("in doubt")
+    assert service.state is State.FAIL_SAFE
+    unlock.set()
+    holder.join(10)
+    service.wait_for(State.NORMAL)
+    assert server.execute("SELECT n FROM trades") == [(1,)]
