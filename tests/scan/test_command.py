@@ -234,14 +234,17 @@ def test_a_large_tree_has_a_bar_on_a_terminal_and_an_interrupt_exits_with_130(
     ends: list[bytes] = []
     seen = _read_until(terminal, b"scanning")
     os.killpg(child.pid, signal.SIGINT)
-    reading = threading.Thread(target=lambda: ends.append(_read_to_end(terminal)))
+    reading = threading.Thread(target=lambda: ends.append(_read_to_end(terminal)), daemon=True)
     reading.start()
-    while child.poll() is None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(20)
-            break
+    try:
+        child.wait(40)
+    except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGINT)  # Python loses one that comes within a destructor
-    reading.join(60)
+        child.wait(40)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    reading.join(20)
     seen += ends[0]
     assert child.returncode == 130
     assert b"Traceback" not in seen

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from failstop.scan.rules import FINDERS
 __all__ = ["FileResult", "Report", "scan_paths", "scan_source"]
 
 _PARALLEL_FROM = 60
+_SHARE = 16
+"""Files that a worker is given at a time."""
 _RANK = {rule: index for index, rule in enumerate(PRECEDENCE)}
 
 
@@ -211,9 +213,23 @@ def _worked(sources: list[Source], settings: Settings) -> Iterator[FileResult]:
         yield from map(scan_file, sources)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool:
+        others = set(active_children())
         with _interrupts_held():  # the workers start here, and inherit it
-            results = pool.map(scan_file, sources, chunksize=16)
-        yield from results
+            shares = [
+                pool.submit(_scan_files, sources[first : first + _SHARE])
+                for first in range(0, len(sources), _SHARE)
+            ]
+        try:
+            for share in shares:
+                yield from share.result()
+        except BaseException:  # whoever interrupts does not wait for what is under way
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
+
+
+def _scan_files(sources: list[Source]) -> list[FileResult]:
+    return [scan_file(source) for source in sources]
 
 
 @contextmanager
