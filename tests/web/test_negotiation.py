@@ -97,6 +97,7 @@ def test_the_status_comes_in_three_forms(
         assert answer.headers["Content-Type"] == content_type
         assert answer.headers["Vary"] == "Accept"
         assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Length"] == str(len(answer.body))
         failsafe.halt(actor="ann", reason="drill")
 

@@ -28,12 +28,13 @@ from failstop.status import (
     SinkStatus,
     SystemStatus,
 )
+from failstop.web import _page
 from failstop.web._chart import HEIGHT, WIDTH, chart_of
 from failstop.web._order import RefusedError
-from failstop.web._page import page_headers, refused_page, status_page
+from failstop.web._page import page_headers, refused_page
 from failstop.web._words import ago, lasted
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 1, 1, 12, 0, 1, tzinfo=UTC)
 WELL = CheckResult("database", True, "committed a write", NOW, 0.002)
 INCIDENT = Incident(
     incident_id="f00d",
@@ -63,6 +64,10 @@ NORMAL = SystemStatus(
 )
 TRIPPED = replace(NORMAL, state=State.FAIL_SAFE, incident=INCIDENT, epoch=3)
 PAST = PastIncident("0", 1, "refused", "Down", "gone", NOW, NOW, 3, None, ())
+
+
+def status_page(status: SystemStatus, *, has_orders: bool, is_watched: bool = False) -> str:
+    return _page.status_page(status, NOW, has_orders=has_orders, is_watched=is_watched)
 
 
 def text_of(page: str) -> str:

@@ -11,6 +11,9 @@ from failstop._response import FailureResponse
 __all__ = ["Answer", "failure_answer", "json_answer", "page_answer", "problem_answer"]
 
 
+PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
 class Answer(NamedTuple):
     """Status, headers and body; the headers tell the body's length."""
 
@@ -31,13 +34,13 @@ def json_answer(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return a report, which no cache may keep: it is old as soon as it is sent."""
-    plain = {"Content-Type": media, "Cache-Control": "no-store"}
+    plain = {"Content-Type": media, **PLAIN}
     return _answer(status, {**plain, **(headers or {})}, json.dumps(body).encode())
 
 
 def page_answer(status: int, page: str, headers: Mapping[str, str]) -> Answer:
     """Return a page, which no cache may keep."""
-    plain = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    plain = {"Content-Type": "text/html; charset=utf-8", **PLAIN}
     return _answer(status, {**plain, **headers}, page.encode("utf-8", "replace"))
 
 

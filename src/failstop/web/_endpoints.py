@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from failstop._failsafe import FailSafe
 from failstop.errors import ConfigurationError
@@ -49,7 +50,8 @@ def system_status(
     media = _media(request, JSON, HEALTH, *_pages())
     if media == HTML:
         names = {each.partition("=")[0] for each in request.query.split("&")}
-        page = status_page(status, has_orders=has_orders, is_watched=WATCHED in names)
+        now = datetime.now(UTC)
+        page = status_page(status, now, has_orders=has_orders, is_watched=WATCHED in names)
         return page_answer(200 if LIVE in names else code, page, {**page_headers(), **VARY})
     report = health_report(status) if media == HEALTH else status.to_dict()
     return json_answer(code, report, media, VARY)

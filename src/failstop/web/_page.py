@@ -89,7 +89,6 @@ def page_headers() -> Mapping[str, str]:
     }
     return {
         "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
-        "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "same-origin",
         "Cross-Origin-Opener-Policy": "same-origin",
@@ -105,15 +104,17 @@ def _source(name: str) -> str:
 # The status
 
 
-def status_page(status: SystemStatus, *, has_orders: bool, is_watched: bool = False) -> str:
+def status_page(
+    status: SystemStatus, now: datetime, *, has_orders: bool, is_watched: bool = False
+) -> str:
     """Return the status as a page.
 
     Args:
         status: what is shown.
+        now: what ages are counted to.
         has_orders: whether there are forms to halt and reset.
         is_watched: whether it renews itself without JavaScript; the forms are left out then.
     """
-    now = datetime.now(UTC)
     incident = status.incident
     headline, tone, sentence = _headline(status)
     return _render(
