@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import re
 import sqlite3
 import threading
 from contextlib import closing
@@ -86,6 +88,18 @@ def test_a_page_obeys_the_routes_of_the_service_that_sends_it(store: Path) -> No
     assert quiet.alerts == []
 
 
+def test_a_note_is_not_escalated(store: Path) -> None:
+    """Nobody can acknowledge it, so nothing would end that."""
+    offline.halt(store, actor="alice", reason="a rehearsal")
+    offline.reset(store, actor="bob", reason="it is over", epoch=1, force=True)
+    first, second = CapturingSink("first"), CapturingSink("second")
+    routes = [Route(first), Route(second, escalate_after=0.1)]
+    with FailSafe("trading", store=store, sinks=routes, recovery=QUICK):
+        wait_until(lambda: len(first.alerts) == 3)
+    assert second.alerts == []
+    assert journal.check(store).waiting == {}
+
+
 def test_no_sink_may_have_the_name_that_stands_for_all() -> None:
     with pytest.raises(ConfigurationError, match="stands for every sink"):
         Route(CapturingSink(), name="*")
@@ -142,8 +156,9 @@ def test_what_was_halted_and_reset_meanwhile_is_paged_and_resolved(store: Path) 
     sink = CapturingSink()
     with FailSafe("trading", store=store, sinks=[sink], recovery=QUICK) as failsafe:
         assert failsafe.is_normal
-        wait_until(lambda: len(sink.alerts) == 2)
-    trigger, resolve = sink.alerts
+        wait_until(lambda: len(sink.alerts) == 3)
+    trigger, resolve, note = sink.alerts
+    assert note.title == "trading: reset by FORCE, nothing is proven"
     assert (trigger.action, resolve.action) == (AlertAction.TRIGGER, AlertAction.RESOLVE)
     assert "FORCED although these checks failed: observation" in resolve.message
 
@@ -187,6 +202,60 @@ def test_a_service_whose_own_check_fails_does_not_follow_a_reset(store: Path) ->
         offline.reset(store, actor="bob", reason="I hope", epoch=1, force=True)
         wait_until(lambda: failsafe.epoch == 2)
         assert failsafe.state is State.FAIL_SAFE
+
+
+# What the service saw last
+
+
+def held(store: Path, *, looks: float = 0.1) -> FailSafe:
+    """A service that runs and was halted."""
+    recovery = Recovery(probe_interval=looks, consecutive=2)
+    failsafe = FailSafe("trading", store=store, recovery=recovery)
+    failsafe.start()
+    failsafe.halt(actor="alice", reason="a rehearsal")
+    return failsafe
+
+
+def test_a_reset_rests_on_what_the_service_saw_just_now(store: Path) -> None:
+    with contextlib.closing(held(store)) as failsafe:
+        wait_until(lambda: offline.plan(store).is_allowed)
+        _, overruled = offline.reset(store, actor="bob", reason="it is over", epoch=1)
+        assert overruled == ()
+        wait_until(lambda: failsafe.is_normal)
+    row = next(row for row in events(store)[::-1] if row["event"] == "Reset")
+    assert row["failed"] == []
+    evidence = row["evidence"]
+    assert isinstance(evidence, list)
+    assert {"observation", "store", "in doubt"} <= {each["name"] for each in evidence}
+
+
+def test_what_the_service_saw_before_the_failure_proves_nothing(store: Path) -> None:
+    with contextlib.closing(held(store, looks=60.0)):
+        [why] = offline.plan(store).why
+        assert "and a failure came since it began" in why
+        with pytest.raises(ResetRefusedError):
+            offline.reset(store, actor="bob", reason="it is over", epoch=1)
+
+
+def test_what_a_dead_service_saw_is_soon_too_old(store: Path) -> None:
+    failsafe = held(store, looks=0.05)
+    wait_until(lambda: offline.plan(store).is_allowed)
+    failsafe.close()
+    wait_until(lambda: not offline.plan(store).is_allowed)
+    [why] = offline.plan(store).why
+    assert re.fullmatch(r"observation: the service looked \d\.\d s ago, which is too long", why)
+
+
+def test_the_store_of_a_service_that_runs_well_is_operational(store: Path) -> None:
+    with FailSafe("trading", store=store, recovery=QUICK):
+        status = offline.status(store)
+    assert status.is_operational
+    assert status.checks[0].name == "store"
+    assert status.warnings == ()
+
+
+def test_a_service_that_is_gone_is_told(store: Path) -> None:
+    assert "no process of the service looks here" in offline.status(store).recommendations[-1]
 
 
 # In doubt

@@ -35,6 +35,7 @@ from failstop.alerts._outbox import (
     due_pages,
     is_for_everybody,
     is_told,
+    note_routes,
     post,
     post_count,
     post_reminder,
@@ -345,7 +346,7 @@ class Store:
         Nobody escalates it, for nobody can acknowledge it.
         """
         _forget_notes(connection)
-        post(connection, [each for each in self._routes if each.escalate_after is None], alert)
+        post(connection, note_routes(self._routes), alert)
 
     # Safety actions
 

@@ -14,11 +14,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from failstop import _in_doubt
 from failstop._commits import Commits
+from failstop._historian import Historian
 from failstop._latch import IllegalSignalError, State
 from failstop._redaction import redact
 from failstop._settings import require_text
@@ -29,6 +31,7 @@ from failstop.alerts._alert import Alert
 from failstop.alerts._outbox import post_for_everybody
 from failstop.errors import ConfigurationError, Outcome, ResetRefusedError
 from failstop.events import CheckResult, Doubted, Incident, InDoubt, Resolved
+from failstop.recovery._election import Observation, read_observation
 from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
 __all__ = ["acknowledge", "halt", "plan", "reset", "resolve", "status"]
@@ -39,8 +42,11 @@ T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds to wait for a store that others write to."""
 PAUSE = 0.05
-UNOBSERVED = "observation"
+IN_DOUBT = "in doubt"
+"""The check of the same name in a round; here the store is asked, which knows more."""
+LOOK = "observation"
 """The check that says whether a service has looked, and when."""
+NOBODY = "no process of the service looks here: start it, or nothing recovers and no alert is sent"
 
 
 class _Store(Store):
@@ -65,6 +71,17 @@ class _Store(Store):
     @property
     def _next_teller(self) -> None:
         return None
+
+    def observation(self) -> Observation | None:
+        """Return what the service saw last on this host, None where it never looked since boot.
+
+        Raises:
+            StoreError: that may not be read.
+        """
+        if self.bell.path is None or not self.bell.path.exists():
+            return None
+        self.bell.open()
+        return read_observation(self.bell)
 
     def in_doubt(self) -> tuple[InDoubt, ...]:
         """Return the doubts that are open, and what processes that are gone left beside."""
@@ -106,38 +123,51 @@ def _change(store: _Store, decision: Decision) -> Change:
 
 
 def status(path: Path) -> SystemStatus:
-    """Return what a store says of its service, with the last observation that it holds.
+    """Return what a store says of its service, with what that saw last on this host.
 
     Raises:
         ConfigurationError: there is no file at `path`.
         StoreError: it cannot be read.
     """
     with _opened(path) as store:
-        stored, doubts, waiting = _patiently(lambda: _read(store))
-    standing = stored.standing
+        held = _patiently(lambda: _read(store))
+        history = Historian(store.path).tell()
+    standing, seen = held.stored.standing, held.seen
+    is_fresh = seen is not None and seen.is_fresh
     return SystemStatus(
-        service=stored.service,
+        service=held.stored.service,
         noun="Trading system",
         state=standing.latch.state,
         epoch=standing.latch.epoch,
         incident=standing.incident,
-        checks=(),
+        checks=seen.results if seen is not None else (),
         databases=(),
         is_automatic=False,
         is_durable=True,
         store_error=None,
-        sinks=waiting,
-        age=None,
-        is_fresh=False,
-        observed_at=None,
-        in_doubt=doubts,
+        sinks=held.sinks,
+        age=seen.age if seen is not None else None,
+        is_fresh=is_fresh,
+        observed_at=seen.ended_at if seen is not None else None,
+        warnings=() if is_fresh else (NOBODY,),
+        in_doubt=held.doubts,
+        history=history,
+        salt=held.stored.store_id,
     )
 
 
-def _read(store: _Store) -> tuple[Stored, tuple[InDoubt, ...], tuple[SinkStatus, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    stored: Stored
+    seen: Observation | None
+    doubts: tuple[InDoubt, ...]
+    sinks: tuple[SinkStatus, ...]
+
+
+def _read(store: _Store) -> _Held:
     waiting = store.outbox.waiting().items()
     sinks = tuple(SinkStatus.of(name, [found], None) for name, found in waiting)
-    return store.read(), store.in_doubt(), sinks
+    return _Held(store.read(), store.observation(), store.in_doubt(), sinks)
 
 
 def plan(path: Path) -> ResetPlan:
@@ -150,23 +180,31 @@ def plan(path: Path) -> ResetPlan:
         StoreError: it cannot be read.
     """
     with _opened(path) as store:
-        return _patiently(lambda: _plan(store))[0]
+        return _plan(_patiently(lambda: _read(store)))
 
 
-def _plan(store: _Store) -> tuple[ResetPlan, Stored]:
-    stored = store.read()
-    latch, incident = stored.standing.latch, stored.standing.incident
+def _plan(held: _Held) -> ResetPlan:
+    latch, incident = held.stored.standing.latch, held.stored.standing.incident
     now = datetime.now(UTC)
-    nothing = CheckResult(UNOBSERVED, False, "no service has looked since the failure", now, 0.0)
-    doubts = store.in_doubt()
-    checks = (nothing, _doubted(doubts, now))
-    missing = tuple(check.name for check in checks if not check.is_passed)
-    return ResetPlan(latch.epoch, latch.state, incident, checks, missing), stored
+    results = () if held.seen is None else held.seen.results
+    checks = [each for each in results if each.name != IN_DOUBT]
+    look, is_current = _look(held.seen, latch.revision)
+    checks.insert(0, CheckResult(LOOK, is_current, look, now, 0.0))
+    many = f"{len(held.doubts)} in doubt" if held.doubts else "no transaction is in doubt"
+    checks.append(CheckResult(IN_DOUBT, not held.doubts, many, now, 0.0))
+    return ResetPlan.of(latch.epoch, latch.state, incident, tuple(checks))
 
 
-def _doubted(doubts: tuple[InDoubt, ...], now: datetime) -> CheckResult:
-    many = f"{len(doubts)} in doubt" if doubts else "no transaction is in doubt"
-    return CheckResult("in doubt", not doubts, many, now, 0.0)
+def _look(seen: Observation | None, revision: int) -> tuple[str, bool]:
+    """Say how the last observation is, and whether it proves anything now."""
+    if seen is None:
+        return "no service has looked since this host started", False
+    ago = f"the service looked {seen.age:.1f} s ago"
+    if not seen.is_fresh:
+        return f"{ago}, which is too long", False
+    if seen.revision != revision:
+        return f"{ago}, and a failure came since it began", False
+    return ago, True
 
 
 # What a person does
@@ -229,9 +267,9 @@ def reset(
     actor, reason = _said("actor", actor), _said("reason", reason)
     with _opened(path) as store:
         _patiently(store.adopt_left_behind)
-        seen, stored = _patiently(lambda: _plan(store))
+        held = _patiently(lambda: _read(store))
+        seen, revision = _plan(held), held.stored.standing.latch.revision
         _require_allowed(seen, store.service, epoch, force=force)
-        revision = stored.standing.latch.revision
         facts = (store.service, actor, reason, datetime.now(UTC), epoch, revision)
         try:
             change = _change(store, Leave(*facts, seen.checks, force))

@@ -22,6 +22,7 @@ from datetime import datetime
 from failstop import _chain
 from failstop._process import is_gone, this_process
 from failstop._storefile import StoreError, StoreFile, append_event
+from failstop.alerts import _page
 from failstop.alerts._alert import Alert, AlertAction, Severity
 from failstop.alerts._route import EVERYBODY, Route
 from failstop.errors import ErrorCode
@@ -35,6 +36,7 @@ __all__ = [
     "due_pages",
     "is_for_everybody",
     "is_told",
+    "note_routes",
     "post",
     "post_count",
     "post_for_everybody",
@@ -118,8 +120,21 @@ def address(connection: sqlite3.Connection, routes: Sequence[Route]) -> bool:
     ).fetchall()
     connection.execute("DELETE FROM outbox WHERE sink = ?", (EVERYBODY,))
     for (text,) in found:
-        _post(connection, routes, _alert(text))
+        alert = _alert(text)
+        _post(connection, note_routes(routes) if _is_note(alert) else routes, alert)
     return True
+
+
+def note_routes(routes: Sequence[Route]) -> list[Route]:
+    """Return the routes for an alert that belongs to no incident.
+
+    Nobody escalates it, for nobody can acknowledge it.
+    """
+    return [route for route in routes if route.escalate_after is None]
+
+
+def _is_note(alert: Alert) -> bool:
+    return alert.incident_id.startswith(_page.NOTE)
 
 
 def is_for_everybody(connection: sqlite3.Connection) -> bool:

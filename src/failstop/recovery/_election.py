@@ -62,7 +62,8 @@ class Observation:
     """A check round of the elected process, whose name is `process`.
 
     `revision` is the store's when the round began, `at` the moment of `time.monotonic()` at which
-    it ended, and `finding` what was gravest of what it found.
+    it ended, and `finding` what was gravest of what it found. It proves something for `freshness`
+    seconds.
     """
 
     process: str
@@ -72,6 +73,17 @@ class Observation:
     took: float
     results: tuple[CheckResult, ...]
     finding: Finding | None
+    freshness: float = 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it ended, by the clock that all processes of this boot share."""
+        return time.monotonic() - self.at
+
+    @property
+    def is_fresh(self) -> bool:
+        """True where it still proves what it says, by the settings of the process that made it."""
+        return 0.0 <= self.age <= self.freshness
 
     def left(self, checks: Sequence[Check]) -> list[Check]:
         """Return those of `checks` that another process cannot make, or did not."""
@@ -150,6 +162,7 @@ class Election:
             "took": done.took,
             "ended_at": done.ended_at.isoformat(),
             "results": [_chain.plain(result) for result in done.results],
+            "freshness": self._freshness,
             "finding": done.error and _chain.plain(Finding.of(done.error)),
         }
         self._bell.post(json.dumps(facts).encode())
@@ -183,6 +196,7 @@ def _observation(facts: dict[str, Any]) -> Observation:
         took=float(facts["took"]),
         results=tuple(_result(each) for each in facts["results"]),
         finding=finding and Finding(**finding),
+        freshness=float(facts["freshness"]),
     )
 
 
