@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import failstop.web
 from failstop import State
+from failstop.diagnosis import RUNBOOK
 from failstop.errors import ErrorCode
 from failstop.events import ActionState, CheckResult, Incident, InDoubt
 from failstop.status import (
@@ -113,6 +114,7 @@ def test_an_incident_says_why_since_when_and_what_to_do() -> None:
     assert "UTC , 5 min" in text
     assert "start the server" in text
     assert "f00d" in text
+    assert "More in the runbook on refused" in text
 
 
 def test_what_is_old_is_said_to_be() -> None:
@@ -296,7 +298,7 @@ def test_a_page_loads_nothing_and_runs_its_own_script_only() -> None:
         assert not any(name.startswith("on") or name == "style" for name in attributes)
         for name in ("src", "href", "action", "formaction"):
             target = attributes.get(name)
-            assert target is None or target.startswith(("data:", "../", "?"))
+            assert target is None or target.startswith(("data:", "../", "?", RUNBOOK))
     policy = page_headers()["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from failstop._history import FIRST, History, Moment, PastIncident
 from failstop._latch import State
+from failstop.diagnosis import runbook
 from failstop.events import CheckResult
 from failstop.status import ResetPlan, SinkStatus, SystemStatus, masked
 from failstop.web._admin import Done
@@ -122,6 +123,7 @@ def status_page(
         {
             "status": status,
             "incident": incident,
+            "runbook": runbook(incident.kind) if incident else None,
             "headline": headline,
             "tone": tone,
             "sentence": sentence,
