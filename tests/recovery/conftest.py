@@ -120,6 +120,7 @@ def server(server_to_break: PostgresServer) -> Iterator[PostgresServer]:
     """A server of the test's own, with the table `trades`; made whole again for the next."""
     server = server_to_break
     server.execute("DROP TABLE IF EXISTS trades; CREATE TABLE trades (n integer)")
+    server.execute("TRUNCATE failstop.receipt, failstop.witness, failstop.horizon")
     yield server
     server.thaw()
     if not server.is_running:

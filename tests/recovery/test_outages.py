@@ -25,6 +25,9 @@ def test_a_killed_server_is_trusted_again_when_it_is_back(
     service.wait_for(State.NORMAL)
     [reset] = service.resets
     assert reset.actor is None
+    _, known = service.failsafe.baselines.known("database")
+    assert known is not None
+    assert known.accepted == 0, "nobody has accepted anything"
     assert {each.name: each.is_passed for each in reset.evidence}["database"]
     assert "read it back on a second connection" in reset.evidence[1].detail
     service.trade(3)
@@ -99,7 +102,7 @@ def test_while_a_transaction_is_in_doubt_a_server_that_is_well_is_not_enough(
 
     proxy.before_reply("COMMIT").call(lose_the_answer)
     with pytest.raises(CommitOutcomeUnknownError):
-        service.trade(1, key="order-1")
+        service.trade(1, key="order-1", deadline=3.0)
     service.wait_for_rounds(2)
     assert service.detail().startswith("committed a write")
     assert "1 transaction is in doubt" in service.detail("in doubt")
@@ -108,3 +111,4 @@ def test_while_a_transaction_is_in_doubt_a_server_that_is_well_is_not_enough(
     holder.join(10)
     service.wait_for(State.NORMAL)
     assert server.execute("SELECT n FROM trades") == [(1,)]
+    assert len(service.kinds) == 1, "it had not recovered while the receipt was asked for"

@@ -105,8 +105,10 @@ def finding(name: str, known: Known | None, seen: Sighting) -> CriticalDatabaseE
     if known.lost:
         return _lost(name, _missing(known.lost), moved)
     if moved:
-        witness = f"intact at {seen.witness}" if seen.witness is not None else "not kept here"
-        return _held(f"{moved}; the witness is {witness}", "timeline_changed", TIMELINE, True)
+        witness = "whether writes were lost is not known, as no witness is kept here"
+        if seen.witness is not None:
+            witness = f"the witness is intact at {seen.witness}"
+        return _held(f"{moved}; {witness}", "timeline_changed", TIMELINE, is_acceptable=True)
     return None
 
 
@@ -116,9 +118,9 @@ def receipts_lost(name: str, lost: int) -> CriticalDatabaseError:
 
 
 def _missing(lost: int) -> str:
-    return (
-        f"at least {lost} transaction{'s' if lost > 1 else ''} that were acknowledged are missing"
-    )
+    if lost == 1:
+        return "at least 1 transaction that was acknowledged is missing"
+    return f"at least {lost} transactions that were acknowledged are missing"
 
 
 def _lost(name: str, what: str, moved: str) -> CriticalDatabaseError:
@@ -126,7 +128,9 @@ def _lost(name: str, what: str, moved: str) -> CriticalDatabaseError:
     return _held(f"{text}; {moved}" if moved else text, "writes_lost", LOST)
 
 
-def _held(text: str, kind: str, action: str, is_acceptable: bool = False) -> CriticalDatabaseError:
+def _held(
+    text: str, kind: str, action: str, *, is_acceptable: bool = False
+) -> CriticalDatabaseError:
     error = CriticalDatabaseError(text, kind=kind, outcome=Outcome.NOT_STARTED)
     error.action = action
     error.needs_person = True
