@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -176,6 +177,30 @@ def test_a_follower_comes_back_when_the_elected_one_has_proven_it_and_not_before
     wait_until(lambda: len(left) == 2)
     assert [name for name, _ in left] == ["one", "other"]
     assert all(count >= asked + 20 for _, count in left)
+
+
+def test_a_follower_that_missed_failed_rounds_comes_back_too(hire: Hire) -> None:
+    """They raise the store's revision, and the reset that comes after them does not."""
+    one, _ = hire()
+    gate, asked = threading.Event(), threading.Event()
+
+    def looks() -> bool:
+        asked.set()
+        return gate.wait(20)
+
+    recovery = Recovery(probe_interval=0.02, checks=[looks], check_timeout=30.0)
+    gate.set()
+    other, _ = hire(recovery=recovery)
+    gate.clear()
+    asked.clear()
+    one.halt(actor="ann", reason="a test")
+    assert asked.wait(20), "a round of the follower is under way"
+    one._keeper.void_evidence()
+    one._keeper.void_evidence()
+    one.reset(actor="ann", reason="a test")
+    gate.set()
+    wait_until(lambda: other.is_normal)
+    assert not other._rounds.election.is_elected
 
 
 def test_what_was_seen_before_a_failure_proves_nothing(path: Path) -> None:

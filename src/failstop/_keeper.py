@@ -63,7 +63,8 @@ MANY = 1000
 class Seen:
     """What a check round rests on: the revision when it began, and what other processes did.
 
-    `stored` is the store's own revision, which all processes that share it know.
+    `stored` is the store's own revision, which all processes that share it know; -1 where it could
+    not be read.
 
     `is_over` is true where one of them ended the incident that is open in this one; `entered` is
     the incident that this process entered just now because one of them did.
@@ -491,19 +492,19 @@ class Keeper:
                 self._write_late(is_last=False)
                 self._beat()
                 self.bell.require_in_place()
-                entered = self._adopt(self.store.read())
+                stored = self.store.read()
+                entered, revision = self._adopt(stored), stored.standing.latch.revision
                 self._doubts = self.store.in_doubt()
             except StoreError as error:
                 self.problem = error
                 if not self.is_tolerable(error):
                     raise
-                entered = None
+                entered, revision = None, -1
             else:
                 self.problem = None
                 self._synced_at = time.monotonic()
                 self._have_heard(word)
-            revision = self.standing.latch.revision
-            return Seen(revision, self._is_over, entered, self._seen_revision)
+            return Seen(self.standing.latch.revision, self._is_over, entered, revision)
 
     def hear(self) -> Incident | None:
         """Adopt what the store says, where its doorbell rang; return the incident entered by it.
