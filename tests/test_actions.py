@@ -27,7 +27,7 @@ from failstop.errors import ConfigurationError, DatabaseUnavailableError, ResetR
 from failstop.events import ActionState, Event, Incident
 from failstop.journal import rows, verify
 from failstop.recovery import Recovery
-from failstop.testing import CapturingSink, HttpReceiver
+from failstop.testing import CapturingSink, HttpAnswer, HttpReceiver
 
 SLOW = Recovery(mode="manual", probe_interval=60.0)
 """Rounds only when asked: what a test does is all that happens."""
@@ -129,9 +129,10 @@ def test_an_action_is_called_with_the_incident(make: Make, cause: str) -> None:
 
     failsafe.start()
     if cause == "trip":
-        incident = failsafe.trip(gone())
+        failsafe.trip(gone())
     else:
-        incident = failsafe.halt(actor="alice", reason="wrong prices")
+        failsafe.halt(actor="alice", reason="wrong prices")
+    incident = failsafe.incident
     assert incident is not None
     for name in ("called", "given", "awaited"):
         wait_for(failsafe, name, ActionState.ENDED)
@@ -415,16 +416,22 @@ def test_recovery_does_not_overtake_an_action(make: Make) -> None:
     wait_until(lambda: failsafe.state is State.NORMAL)
 
 
-def test_close_waits_for_what_is_under_way(make: Make, path: Path) -> None:
-    called = Called()
+def test_close_waits_for_what_is_under_way_and_tells_how_it_ended(make: Make, path: Path) -> None:
+    called, sink = Called(), CapturingSink()
     called.gate.clear()
-    failsafe = make(actions=(called,))
+
+    def failing(incident: Incident) -> None:
+        called(incident)
+        raise ValueError
+
+    failsafe = make(actions=(failing,), sinks=[sink])
     failsafe.start()
     failsafe.trip(gone())
     wait_until(lambda: called.count == 1)
-    threading.Timer(0.1, called.gate.set).start()
+    threading.Timer(0.8, called.gate.set).start()
     failsafe.close()
-    assert [word for word, _, _ in words(path)] == ["Began", "Ended"]
+    assert [word for word, _, _ in words(path)] == ["Began", "Failed"]
+    assert [alert.kind for alert in sink.alerts] == ["refused", "action_failed"]
 
 
 # A store that cannot be written
@@ -460,6 +467,26 @@ def test_with_a_store_that_cannot_be_written_they_run_once_and_are_journaled_lat
     with FailSafe("api", store=path, recovery=SLOW, actions=(called,)) as other:
         assert states(other)["called"] is ActionState.ENDED
     assert called.count == 1
+
+
+def test_an_end_that_can_be_written_again_follows_its_beginning(
+    make: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be found begun and not ended by whoever starts next."""
+    monkeypatch.setattr(_actions, "CLAIM_PATIENCE", 0.1)
+    called = Called()
+    called.gate.clear()
+    failsafe = make(actions=(called,))
+    failsafe.start()
+    with unwritable(path):
+        failsafe.trip(gone())
+        wait_until(lambda: called.count == 1)
+    called.gate.set()
+    wait_until(lambda: len(words(path)) == 2)
+    assert words(path) == [("Began", "called", None), ("Ended", "called", None)]
+    failsafe.plan_reset()
+    assert failsafe._keeper.store.interrupted_actions() == ()
+    assert states(failsafe) == {"called": ActionState.ENDED}
 
 
 def test_without_a_store_they_run_too(make: Make) -> None:
@@ -699,7 +726,7 @@ failsafe = FailSafe(
 
 @failsafe.on_trip(timeout=5.0)
 def cancel_orders(incident):
-    time.sleep(0.2)
+    time.sleep(0.8)  # longer than it stays without an action
     with open(log, "a") as file:
         file.write("cancelled ")
 
@@ -734,17 +761,21 @@ def test_the_process_leaves_with_70_after_its_actions_and_its_page(
     path: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    with HttpReceiver() as receiver:
+    answers = iter([HttpAnswer(503)])  # the page arrives at the second try, a second later
+    with HttpReceiver(lambda _: next(answers, HttpAnswer())) as receiver:
         url = f"{receiver.url}/hook"
         with leaver(path, log, url, "trip") as process:
             assert says(process) == "NORMAL"
             assert process.wait(30) == 70
         assert log.read_text() == "cancelled "
-        assert [json.loads(each.body)["action"] for each in receiver.requests] == ["trigger"]
+        assert [json.loads(each.body)["action"] for each in receiver.requests] == ["trigger"] * 2
+        assert [each["action"] for each in journaled(path, "AlertDelivered")] == ["trigger"]
         with leaver(path, log, url, "stay") as process:
             assert says(process) == "FAIL_SAFE"  # the latch is still tripped
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(4 * _departure.LEAST_STAY)  # and it stays: no loop of restarts
             tell(process)
-            assert says(process) == "closed"  # and it stays, or a supervisor would never end
+            assert says(process) == "closed"
             assert process.wait(30) == 0
     assert log.read_text() == "cancelled "
     assert [facts["code"] for facts in journaled(path, "Exiting")] == [70]

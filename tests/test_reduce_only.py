@@ -339,10 +339,24 @@ def test_a_failure_that_cannot_be_written_is_not_forgotten(make: Make, tmp_path:
         lock.execute("BEGIN IMMEDIATE")
         failsafe.trip(gone())
         lock.execute("ROLLBACK")
-    other.acknowledge(actor="bob")  # which the store says, without the failure
+    halt(other)  # so the store says that there is a halt, and nothing of the failure
+    assert not passes(failsafe)
     failsafe.plan_reset()
     assert not passes(failsafe)
     assert not passes(other)
+
+
+def test_whoever_acknowledges_what_it_has_not_heard_of_has_stopped(
+    make: Make, tmp_path: Path
+) -> None:
+    store = tmp_path / "failstop.db"
+    one, other = make(store=store), make(store=store)
+    one.start()
+    other.start()
+    halt(one)
+    other._keeper.acknowledge("bob")  # below what hears of it first
+    assert not other.is_normal
+    assert other.state is State.FAIL_SAFE
 
 
 def test_a_store_that_fails_ends_it(make: Make, tmp_path: Path) -> None:
@@ -367,7 +381,10 @@ def test_a_store_that_fails_one_worker_for_a_moment_ends_it_in_all(
     assert one._rounds.election.is_elected
     assert not other._rounds.election.is_elected
     halt(one)
-    wait_until(lambda: passes(one))
+    wait_until(lambda: one.state is other.state is State.RECOVERING and not one._keeper._late)
+    assert passes(one)
+    one._notes.note_permitted(is_last=True)
+    wait_until(lambda: not one._keeper._late)  # it has nothing to write any more
     with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
         wait_until(lambda: passes(other))  # which is to be journaled, and cannot be
@@ -582,7 +599,9 @@ async def test_it_does_on_an_async_engine(make: Make, cancels: PostgresDatabase)
     await database.engine.dispose()
 
 
-@pytest.mark.parametrize("after", ["another halt", "a database failure", "a reset and a trip"])
+@pytest.mark.parametrize(
+    "after", ["another halt", "a database failure", "a reset and a trip", "a trip and its reset"]
+)
 def test_work_in_flight_does_not_commit_beyond_its_epoch_or_its_permission(
     guarded: tuple[FailSafe, Database], cancels: PostgresDatabase, after: str
 ) -> None:
@@ -601,6 +620,8 @@ def test_work_in_flight_does_not_commit_beyond_its_epoch_or_its_permission(
         else:
             failsafe.reset(actor="alice", reason="mended")
             failsafe.trip(venue_gone())
+            if after == "a trip and its reset":
+                failsafe.reset(actor="alice", reason="mended")
     assert refused.value.outcome is Outcome.ROLLED_BACK
     assert count(cancels) == 0
     database.engine.dispose()
