@@ -33,6 +33,8 @@ LONGEST = (
     "monitoring",
     "scan",
     "test_dispatcher_crash.py",
+    "test_doorbell.py",
+    "test_election.py",
     "testing",
 )
 """What mostly waits, or what no Python changes: it runs on the first one only."""
@@ -163,3 +165,5 @@ def bench(session: nox.Session) -> None:
     """The ratios to what others cost, in one run; `-- --fast` for a first look."""
     install(session, "test", "bench")
     session.run("python", "benchmarks/compare.py", *session.posargs)
+    session.run("python", "benchmarks/monitor.py")
+    session.run("python", "benchmarks/doorbell.py")

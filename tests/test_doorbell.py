@@ -282,6 +282,7 @@ def test_root_gives_the_page_to_the_owner_of_the_store(store: Path) -> None:
 
 def test_no_call_that_began_after_a_trip_in_another_process_passes(workers: Crew) -> None:
     one, *others = workers.hire(8, probe_interval=60.0)
+    assert sum(hand.is_elected for hand in (one, *others)) == 1
     for hand in others:
         hand.ask("call")
     wait_until(lambda: all(hand.ask("require") for hand in others))

@@ -348,11 +348,6 @@ def elected_of(hands: list[Hand]) -> list[Hand]:
     return [hand for hand in hands if hand.is_elected]
 
 
-def test_of_eight_workers_one_is_elected(workers: Crew) -> None:
-    hands = workers.hire(8)
-    wait_until(lambda: len(elected_of(hands)) == 1)
-
-
 def test_the_next_one_has_the_place_of_a_killed_worker_within_two_intervals(workers: Crew) -> None:
     hands = workers.hire(4, probe_interval=1.0)
     (holder,) = elected_of(hands)
