@@ -110,6 +110,7 @@ def test_fail_safe_mode_says_why_and_since_when() -> None:
         "needsPerson": False,
         "acknowledgedBy": None,
         "epoch": 1,
+        "runbook": "https://failstop.dev/runbook",
     }
 
 

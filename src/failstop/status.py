@@ -16,6 +16,7 @@ from typing import Any
 from failstop._history import Delivery, History, Moment, PastIncident
 from failstop._latch import State
 from failstop.alerts._outbox import Waiting
+from failstop.diagnosis import runbook
 from failstop.events import ActionState, CheckResult, Incident, InDoubt
 
 __all__ = [
@@ -328,6 +329,7 @@ class SystemStatus:
             "needsPerson": self.needs_person,
             "acknowledgedBy": incident.acknowledged_by if incident else None,
             "epoch": self.epoch,
+            "runbook": runbook(incident.kind) if incident else None,
         }
 
     def _doubt(self, doubt: InDoubt, is_whole: bool) -> dict[str, Any]:

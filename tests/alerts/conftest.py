@@ -40,6 +40,15 @@ PAGERDUTY = {
         "routing_key": {"type": "string", "pattern": "^[A-Za-z0-9]{32}$"},
         "event_action": {"enum": ["trigger", "acknowledge", "resolve"]},
         "dedup_key": {"type": "string", "minLength": 1, "maxLength": 255},
+        "links": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["href"],
+                "properties": {"href": {"type": "string", "format": "uri"}, "text": TEXT},
+            },
+        },
         "payload": {
             "type": "object",
             "required": ["summary", "source", "severity"],
@@ -142,6 +151,7 @@ WEBHOOK = {
         "severity": {"enum": ["critical", "error", "warning", "info"]},
         "occurrences": {"type": "integer", "minimum": 1},
         "occurredAt": {"type": "string", "format": "date-time"},
+        "runbook": {"type": "string", "format": "uri"},
         "details": TEXTS,
         **dict.fromkeys(
             ["kind", "title", "message", "errorCode", "incidentId", "dedupKey", "service", "host"],

@@ -415,7 +415,7 @@ class TestSlack:
         SlackSink(f"{receiver.url}/x").send(sample_alert(details=details))
         fields = events(receiver)[0]["blocks"][-1]["fields"]
         assert len(fields) == 10
-        assert fields[-1]["text"] == "(+17 details left out)"
+        assert fields[-1]["text"] == "(+18 details left out)"
 
 
 class TestAlertmanager:

@@ -20,6 +20,7 @@ from failstop.alerts._delivery import (
     timestamp,
 )
 from failstop.alerts._webhook import LOGGERS, post
+from failstop.diagnosis import runbook
 from failstop.errors import ConfigurationError
 
 __all__ = ["AlertmanagerSink"]
@@ -104,6 +105,7 @@ def _annotations(alert: Alert) -> dict[str, str]:
         "error_code": alert.error_code.value,
         "host": alert.host,
         "occurrences": str(alert.occurrences),
+        "runbook_url": runbook(alert.kind),
         **{f"detail_{_label_name(name)}": value for name, value in alert.details.items()},
     }
 

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from failstop._redaction import redact
 from failstop.alerts._alert import Alert, DeliveryError
+from failstop.diagnosis import runbook
 from failstop.errors import ConfigurationError
 
 __all__ = [
@@ -273,6 +274,7 @@ def facts(alert: Alert) -> dict[str, str]:
         "incident": alert.incident_id,
         "occurrences": str(alert.occurrences),
         "at": timestamp(alert.occurred_at),
+        "runbook": runbook(alert.kind),
         **alert.details,
     }
 

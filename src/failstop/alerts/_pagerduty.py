@@ -23,6 +23,7 @@ from failstop.alerts._delivery import (
     shorten,
     timestamp,
 )
+from failstop.diagnosis import runbook
 from failstop.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _event(alert: Alert) -> dict[str, Any]:
     }
     if event["event_action"] != "trigger":
         return event
+    event["links"] = [{"href": runbook(alert.kind), "text": "runbook"}]
     event["payload"] = {
         "summary": shorten(f"{alert.title}: {alert.message}", LONGEST_SUMMARY),
         "source": alert.host or alert.service,

@@ -30,6 +30,7 @@ from failstop.alerts._delivery import (
     readable,
     timestamp,
 )
+from failstop.diagnosis import runbook
 from failstop.errors import ConfigurationError
 
 __all__ = ["WebhookSignatureError", "WebhookSink", "post", "verify_webhook"]
@@ -198,5 +199,6 @@ def _document(alert: Alert) -> dict[str, Any]:
         "host": alert.host,
         "occurrences": alert.occurrences,
         "occurredAt": timestamp(alert.occurred_at),
+        "runbook": runbook(alert.kind),
         "details": dict(alert.details),
     }

@@ -14,6 +14,7 @@ from typing import Final
 
 from failstop.diagnosis._evidence import Family, leaves
 from failstop.diagnosis._rules import Finding, Phase, find
+from failstop.diagnosis._runbook import runbook
 from failstop.diagnosis._table import (
     CODE_OR_CLASS,
     SQLSTATE,
@@ -170,7 +171,8 @@ def to_error(
 ) -> CriticalDatabaseError:
     """Return the error to raise for a critical diagnosis of the database called `name`.
 
-    The text is made of the diagnosis alone, so it holds no URL, SQL or parameter.
+    The text is made of the diagnosis alone, so it holds no URL, SQL or parameter. A traceback ends
+    with the address of the runbook.
     """
     code = diagnosis.error_code or ErrorCode.TRANSACTION_FAILED
     message = f"database {name!r}: {_as_clause(diagnosis.cause)}; {_as_clause(diagnosis.action)}"
@@ -181,6 +183,7 @@ def to_error(
     else:
         error = _ERRORS[code](message, code, outcome=outcome, kind=diagnosis.kind)
     error.action = diagnosis.action
+    error.add_note(f"runbook: {runbook(diagnosis.kind)}")
     return error
 
 
