@@ -12,6 +12,7 @@ import click
 import pytest
 
 import failstop.cli
+import failstop.cli._commands
 from failstop.cli import main
 from failstop.cli._commands import COMMANDS
 from failstop.errors import ConfigurationError, DatabaseUnavailableError, ResetRefusedError
@@ -66,6 +67,34 @@ def test_no_words_show_every_command(capsys: pytest.CaptureFixture[str]) -> None
 def test_help_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "Exit codes: 0 done" in capsys.readouterr().out
+
+
+def leaves() -> list[tuple[str, ...]]:
+    """Return the words of every command."""
+    found: list[tuple[str, ...]] = []
+
+    def walk(group: click.Group, words: tuple[str, ...]) -> None:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                walk(command, (*words, name))
+            else:
+                found.append((*words, name))
+
+    walk(failstop.cli._commands.failstop, ())
+    return found
+
+
+@pytest.mark.parametrize("words", leaves(), ids=" ".join)
+def test_every_command_speaks_to_machines_and_says_its_exit_codes(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--json" in said or "json" in said.partition("--format")[2]
+    assert "Exit code" in said
 
 
 def test_scan_answers_through_the_same_command(tmp_path: object) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from failstop.cli import main
-from failstop.schema import schema_sql
+from failstop.schema import metadata, schema_sql
 from failstop.testing import PostgresDatabase, PostgresServer
 
-APPLIED = "created failstop.horizon\ncreated failstop.receipt\ncreated failstop.witness\n"
+APPLIED = "".join(f"created {name}\n" for name in sorted(metadata.tables))
 
 
 @pytest.fixture
@@ -76,6 +76,11 @@ def test_sql_is_what_psql_takes(
         assert main(["schema", "check", "--url", blank.url()]) == 0
     finally:
         blank.execute('DROP OWNED BY "the app"; DROP ROLE "the app"')
+
+
+def test_sql_is_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "sql", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"sql": schema_sql()}
 
 
 def test_sql_for_sqlite_needs_no_role(capsys: pytest.CaptureFixture[str]) -> None:

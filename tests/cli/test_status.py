@@ -9,7 +9,6 @@ import pty
 import signal
 import subprocess
 import sysconfig
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from waitress.server import create_server
+from tests.serving import serving_wsgi
 
 from failstop import FailSafe
 from failstop.cli import main
@@ -27,22 +26,6 @@ from failstop.recovery import Recovery
 Captured = pytest.CaptureFixture[str]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "failstop")
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Serve a WSGI application; give its URL."""
-    sockets: dict[int, Any] = {}
-    server: Any = create_server(app, host="127.0.0.1", port=0, map=sockets)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.effective_port}"
-    finally:
-        server.close()
-        for each in list(sockets.values()):
-            each.close()
-        thread.join(20)
 
 
 @pytest.fixture
@@ -58,8 +41,8 @@ def url(failsafe: FailSafe) -> Iterator[str]:
     """Where that service serves."""
     app = Flask(__name__)
     FailStop(app, failsafe=failsafe)
-    with served(app) as place:
-        yield place
+    with serving_wsgi(app) as client:
+        yield str(client.base_url)
 
 
 def test_a_service_that_is_well_is_exit_code_0(url: str, run: Run) -> None:
@@ -127,9 +110,9 @@ def test_a_service_that_is_not_there_is_exit_code_3(capsys: Captured) -> None:
 
 
 def test_another_service_is_exit_code_3(capsys: Captured) -> None:
-    with served(Flask(__name__)) as place:
-        assert main(["status", "--url", place]) == 3
-    assert "no service of failstop" in capsys.readouterr().err
+    with serving_wsgi(Flask(__name__)) as client:
+        assert main(["status", "--url", str(client.base_url)]) == 3
+    assert "no status of failstop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -145,8 +128,8 @@ def test_another_service_is_exit_code_3(capsys: Captured) -> None:
 def test_a_report_that_does_not_say_it_is_well_is_not(report: Any, capsys: Captured) -> None:
     app = Flask(__name__)
     app.add_url_rule("/api/system/status", view_func=lambda: report)
-    with served(app) as place:
-        assert main(["status", "--url", place]) == 1
+    with serving_wsgi(app) as client:
+        assert main(["status", "--url", str(client.base_url)]) == 1
     assert not capsys.readouterr().out.startswith("OPERATIONAL  trading")
 
 
@@ -154,8 +137,8 @@ def test_what_a_service_says_can_neither_leak_nor_move_the_cursor(capsys: Captur
     app = Flask(__name__)
     report = {"failSafeMode": {"state": "\x1b[2Jpostgresql://u:hunter2@host/db"}}
     app.add_url_rule("/api/system/status", view_func=lambda: report)
-    with served(app) as place:
-        assert main(["status", "--url", place]) == 1
+    with serving_wsgi(app) as client:
+        assert main(["status", "--url", str(client.base_url)]) == 1
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "hunter2" not in said

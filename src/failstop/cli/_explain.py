@@ -18,7 +18,10 @@ __all__ = ["explain"]
 @click.argument("sqlstate")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def explain(sqlstate: str, as_json: bool) -> None:
-    """Say what a SQLSTATE such as 57P01, or a kind such as disk_full, means and what to do."""
+    """Say what a SQLSTATE such as 57P01, or a kind such as disk_full, means and what to do.
+
+    Exit code 2: it is neither.
+    """
     diagnosis = meaning_of(sqlstate)
     if diagnosis.kind == "unknown_sqlstate" and not re.fullmatch("[0-9A-Z]{5}", sqlstate):
         _point_to(sqlstate, as_json)

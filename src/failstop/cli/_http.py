@@ -24,8 +24,10 @@ LONGEST = 4 * 1024 * 1024
 PIECE = 65_536
 LONGEST_TOKEN = 4096
 
+STRANGE = "what answers there is no service of failstop; look at --url"
+
 Answer = tuple[int, dict[str, Any]]
-"""An HTTP status and the JSON object that came with it."""
+"""An HTTP status and the JSON object that came with it; empty for a refusal that is none."""
 
 
 class UnreachableError(Exception):
@@ -73,7 +75,10 @@ class Service:
         try:
             connection.request(method, self._parts.path + path, body, self._headers(body))
             with closing(connection.getresponse()) as response:
-                return response.status, _object(_content(response, limit))
+                found = _object(_content(response, limit))
+                if found is None and response.status < 400:
+                    raise UnreachableError(STRANGE)
+                return response.status, found or {}
         except TimeoutError:
             raise UnreachableError("the service did not answer in time; see --timeout") from None
         except (OSError, HTTPException) as error:
@@ -107,14 +112,12 @@ def _content(response: HTTPResponse, limit: float) -> bytes:
     return bytes(found)
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def _object(content: bytes) -> dict[str, Any] | None:
     try:
         found: object = json.loads(content)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UnreachableError("what answers there is no service of failstop; look at --url")
-    return found
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _parts_of(url: str) -> SplitResult:

@@ -51,7 +51,10 @@ def journal() -> None:
 @click.option("--after", type=click.IntRange(0), default=0, help="Only rows after this number.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line, with its hash.")
 def show(path: Path, last: int | None, after: int, as_json: bool) -> None:
-    """Show the rows, the oldest first; whether they are as they were written, `verify` says."""
+    """Show the rows, the oldest first; whether they are as they were written, `verify` says.
+
+    Exit code 1: the file cannot be read.
+    """
     with explained(path, as_json):
         found = books.rows(path, after=after, last=last)
     if not as_json:

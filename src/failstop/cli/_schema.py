@@ -43,9 +43,17 @@ def apply(url: str | None, deadline: float, as_json: bool) -> None:
     show_default=True,
     help="The kind of database.",
 )
-def sql(role: str | None, dialect: str) -> None:
-    """Print the statements that create the tables where they are missing; connect nowhere."""
-    click.echo(schema_sql(role, dialect=dialect), nl=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def sql(role: str | None, dialect: str, as_json: bool) -> None:
+    """Print the statements that create the tables where they are missing; connect nowhere.
+
+    Exit code 2: wrong usage.
+    """
+    statements = schema_sql(role, dialect=dialect)
+    if as_json:
+        click.echo(json.dumps({"sql": statements}, indent=2))
+    else:
+        click.echo(statements, nl=False)
 
 
 @schema.command("check")
