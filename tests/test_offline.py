@@ -47,7 +47,7 @@ def doubt(key: str = "order-1") -> InDoubt:
 
 
 def test_a_halt_without_the_service_is_journaled_and_keeps_it_stopped(store: Path) -> None:
-    incident = offline.halt(store, actor="alice", reason="a rehearsal")
+    incident = offline.halt(store, actor="alice", reason="a rehearsal").incident
     assert incident.cause == "halted by alice: a rehearsal"
     assert events(store)[-1]["event"] == "Halted"
     assert journal.check(store).is_sound
@@ -103,6 +103,16 @@ def test_a_note_is_not_escalated(store: Path) -> None:
 def test_no_sink_may_have_the_name_that_stands_for_all() -> None:
     with pytest.raises(ConfigurationError, match="stands for every sink"):
         Route(CapturingSink(), name="*")
+
+
+def test_a_halt_of_a_tripped_service_has_an_epoch_of_its_own(store: Path) -> None:
+    """So that a reset which saw the trip only is refused."""
+    first = offline.halt(store, actor="alice", reason="a rehearsal")
+    second = offline.halt(store, actor="bob", reason="for another reason")
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert second.incident.incident_id == first.incident.incident_id
+    with pytest.raises(ResetRefusedError):
+        offline.reset(store, actor="carol", reason="alice said so", epoch=1, force=True)
 
 
 def test_a_halt_waits_for_a_store_that_others_write(store: Path) -> None:

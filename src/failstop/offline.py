@@ -30,7 +30,7 @@ from failstop._storefile import StoreError, StoreFile, path_of
 from failstop.alerts._alert import Alert
 from failstop.alerts._outbox import post_for_everybody
 from failstop.errors import ConfigurationError, Outcome, ResetRefusedError
-from failstop.events import CheckResult, Doubted, Incident, InDoubt, Resolved
+from failstop.events import CheckResult, Doubted, Halted, Incident, InDoubt, Resolved
 from failstop.recovery._election import Observation, read_observation
 from failstop.status import ResetPlan, SinkStatus, SystemStatus
 
@@ -210,8 +210,10 @@ def _look(seen: Observation | None, revision: int) -> tuple[str, bool]:
 # What a person does
 
 
-def halt(path: Path, *, actor: str, reason: str) -> Incident:
+def halt(path: Path, *, actor: str, reason: str) -> Halted:
     """Stop the service that has this store: when it runs, and when it starts next.
+
+    Returns the event that the journal has now, with the epoch of the halt and its incident.
 
     Args:
         path: the store's file.
@@ -225,7 +227,9 @@ def halt(path: Path, *, actor: str, reason: str) -> Incident:
     actor, reason = _said("actor", actor), _said("reason", reason)
     with _opened(path) as store:
         decision = Halt(store.service, actor, reason, datetime.now(UTC), store.store_id)
-        return _change(store, decision).incident
+        event = _change(store, decision).event
+    assert isinstance(event, Halted)
+    return event
 
 
 def acknowledge(path: Path, *, actor: str) -> Incident:

@@ -148,16 +148,17 @@ class _Store:
 
     def halt(self, actor: str, reason: str) -> dict[str, Any]:
         with self._explained():
-            incident = offline.halt(self._path, actor=actor, reason=reason)
-        return {"halted": True, **_facts(incident), "alert": LATER}
+            event = offline.halt(self._path, actor=actor, reason=reason)
+        facts = {**_facts(event.incident), "epoch": event.epoch}
+        return {"halted": True, **facts, "alert": LATER}
 
     def reset(self, actor: str, reason: str, epoch: int, *, force: bool) -> dict[str, Any]:
         with self._explained():
             incident, overruled = offline.reset(
                 self._path, actor=actor, reason=reason, epoch=epoch, force=force
             )
-        told = {"reset": True, **_facts(incident), "epoch": epoch, "overruled": list(overruled)}
-        return {**told, "alert": LATER, "note": FOLLOWS}
+        facts = {**_facts(incident), "epoch": epoch, "overruled": list(overruled)}
+        return {"reset": True, **facts, "alert": LATER, "note": FOLLOWS}
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -172,7 +173,6 @@ class _Store:
 def _facts(incident: Incident) -> dict[str, Any]:
     return {
         "incidentId": incident.incident_id,
-        "epoch": incident.epoch,
         "cause": incident.cause,
         "since": timestamp(incident.since),
     }
