@@ -16,7 +16,7 @@ import failstop
 ROOT = Path(failstop.__file__).parent
 
 FLOORS = [
-    ("counts", "errors", "events", "_process", "_redaction", "_settings", "_watchdog"),
+    ("counts", "errors", "events", "_fence", "_process", "_redaction", "_settings", "_watchdog"),
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
     (
         "_action_log",

@@ -461,7 +461,7 @@ def test_a_manual_recovery_waits_for_a_person(make: Make) -> None:
 def test_a_halt_waits_for_a_person_even_where_recovery_is_automatic(make: Make) -> None:
     failsafe = make(recovery=Recovery(probe_interval=0.01, consecutive=1))
     failsafe.start()
-    incident = failsafe.halt(actor="ann", reason="odd fills")
+    incident = failsafe.halt(actor="ann", reason="odd fills").incident
     assert incident.is_halt
     assert incident.needs_person
     wait_until(lambda: failsafe.state is State.RECOVERING)
@@ -569,7 +569,7 @@ def test_a_person_has_a_name_and_a_reason(make: Make, actor: Any, reason: Any) -
 def test_what_a_person_says_tells_no_secret(make: Make) -> None:
     failsafe = make()
     failsafe.start()
-    incident = failsafe.halt(actor="ann", reason="bad postgresql://u:hunter2@db/x")
+    incident = failsafe.halt(actor="ann", reason="bad postgresql://u:hunter2@db/x").incident
     assert "hunter2" not in incident.cause
 
 
@@ -648,7 +648,7 @@ def test_an_observer_that_hangs_keeps_nobody_but_its_caller(make: Make) -> None:
     wait_until(lambda: len(switch.suspended) == 1)
     try:
         failsafe.trip(gone())
-        assert failsafe.halt(actor="ann", reason="drill").occurrences == 3
+        assert failsafe.halt(actor="ann", reason="drill").incident.occurrences == 3
         with pytest.raises(OperationsSuspendedError):
             failsafe.require()
         assert failsafe.status().state is State.FAIL_SAFE

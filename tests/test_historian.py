@@ -84,7 +84,7 @@ def test_an_incident_is_told_from_its_trip_to_its_end(failsafe: FailSafe) -> Non
 def test_a_new_incident_begins_a_new_timeline(failsafe: FailSafe) -> None:
     fail(failsafe)
     failsafe.reset(actor="ann", reason="back")
-    halted = failsafe.halt(actor="bob", reason="drill")
+    halted = failsafe.halt(actor="bob", reason="drill").incident
     history = failsafe.status().history
     assert history.incident_id == halted.incident_id
     assert history.moments[0].text == "halted by bob: drill"

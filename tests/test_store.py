@@ -479,7 +479,7 @@ def test_a_trip_from_memory_that_turns_out_to_be_part_of_another_closes_its_page
     """The file could not be read at the start, and held an incident: one page stays, not two."""
     first = make()
     first.start()
-    held = first.halt(actor="ann", reason="drill")
+    held = first.halt(actor="ann", reason="drill").incident
     first.close()
     kept = path.read_bytes()
     path.write_bytes(b"")

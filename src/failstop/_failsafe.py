@@ -11,6 +11,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -19,6 +20,7 @@ from failstop._actions import ACTION_TIMEOUT, Action, ActionFunction, Actions, a
 from failstop._commits import Commits
 from failstop._departure import Departure
 from failstop._doorbell import Doorbell
+from failstop._fence import WHOLE, FencedHalt, FenceRow, HaltReport
 from failstop._historian import Historian
 from failstop._keeper import Keeper
 from failstop._latch import IllegalSignalError, State
@@ -38,6 +40,7 @@ from failstop.errors import ConfigurationError, CriticalError, Outcome, ResetRef
 from failstop.events import (
     AlertDelivered,
     AlertFailed,
+    FenceHalted,
     Halted,
     Incident,
     InDoubt,
@@ -47,6 +50,7 @@ from failstop.events import (
 from failstop.recovery._baselines import Baselines
 from failstop.recovery._checks import verify_settings
 from failstop.recovery._doubts import Doubts, OnResolved
+from failstop.recovery._fleet import Fleet
 from failstop.recovery._monitor import Check, Configured, Dependency
 from failstop.recovery._notes import Notes
 from failstop.recovery._rounds import Reactions, Rounds
@@ -125,6 +129,7 @@ class FailSafe:
             lambda: self._dispatcher.wake(),
         )
         self._is_started = False
+        self._fleet = Fleet(self._dependencies)
         self._suspended_for: str | None = None
         self._dispatcher = self._make_dispatcher()
         self._rounds = self._make_rounds()
@@ -154,6 +159,7 @@ class FailSafe:
             dispatcher=lambda: self._dispatcher,
             look=self._look,
             proofs=self._proofs,
+            adopt_halt=self.adopt_halt,
         )
         return Rounds(
             self._keeper,
@@ -163,6 +169,7 @@ class FailSafe:
             self._doubts,
             self._notes,
             self.watchdog,
+            self._fleet,
             reactions,
         )
 
@@ -532,25 +539,63 @@ class FailSafe:
             error.incident_id = change.incident.incident_id
             self._after_failure(change)
 
-    def halt(self, *, actor: str, reason: str) -> Incident:
-        """Stop the service by hand: it stays in fail-safe mode until a person resets it.
+    def halt(
+        self,
+        *,
+        actor: str,
+        reason: str,
+        scope: str = WHOLE,
+        timeout: float | None = None,
+        terminate: bool = False,
+    ) -> HaltReport:
+        """Stop the service by hand, on every host: a person's reset ends it.
 
-        From a signal handler, call it on a thread: the handler may have interrupted a change.
+        This host stops at once; then each watched database is halted behind its fence. Where the
+        report is exact, no guarded transaction commits there any more; it says plainly what could
+        not be promised. Calling it again asks the databases again. From a signal handler, call it
+        on a thread: the handler may have interrupted a change.
 
         Args:
             actor: who stops it.
             reason: why.
+            scope: the whole, or the scope of a watched database, whose other hosts are stopped.
+            timeout: seconds for which transactions that had begun are waited for, in each
+                database; by default until their deadline is over.
+            terminate: whether those that are left at half of that time are ended by force.
 
         Raises:
-            ConfigurationError: the actor or the reason is empty, or the FailSafe is closed.
+            ConfigurationError: the actor or the reason is empty, the scope is no database's, the
+                timeout is no number of seconds above zero, or the FailSafe is closed.
         """
         actor, reason = _said("actor", actor), _said("reason", reason)
+        seconds = None if timeout is None else require_seconds("timeout", timeout)
+        if scope != WHOLE and scope not in self._fleet.scopes:
+            raise ConfigurationError(f"no database of {self.service!r} is of that scope")
         try:
             change = self._keeper.halt(actor, reason)
         except IllegalSignalError:
             raise ConfigurationError(f"failsafe {self.service!r} is closed; nothing runs") from None
         self._after_failure(change)
-        return change.incident
+        said = {"scope": scope, "actor": actor, "reason": reason}
+        databases = self._fleet.halt(change.incident, **said, seconds=seconds, terminate=terminate)
+        self._note_halt(change.incident, databases)
+        return HaltReport(change.incident, databases)
+
+    def _note_halt(self, incident: Incident, databases: Sequence[FencedHalt]) -> None:
+        """Have observers and the journal hear what a halt came to in each database."""
+        for each in databases:
+            facts = (self.service, self.epoch, datetime.now(UTC), incident.incident_id)
+            event = FenceHalted(*facts, each.database, each.is_exact, each.detail)
+            self._keeper.record(event)
+            self._keeper.events.append(event)
+        self._observers.tell()
+
+    def adopt_halt(self, row: FenceRow) -> None:
+        """Stop because a database's fence says halted; whoever has read it there calls this."""
+        said = (redact(row.actor), redact(row.reason), redact(row.incident_id))
+        change = self._keeper.halt_elsewhere(*said)
+        if change is not None:
+            self._after_failure(change)
 
     def acknowledge(self, *, actor: str) -> Incident:
         """Say that a person has taken the open incident: nothing is paged again for it.
@@ -642,6 +687,9 @@ class FailSafe:
     ) -> None:
         """Leave fail-safe mode by hand, where every check passes or `force` overrules them.
 
+        A halt that stands in a database's fence is cleared with it, so every host goes on that has
+        proven its own checks.
+
         Args:
             actor: who resets.
             reason: why.
@@ -651,8 +699,8 @@ class FailSafe:
 
         Raises:
             ConfigurationError: the actor or the reason is empty, or it was not started.
-            ResetRefusedError: a check failed, a newer failure came, the store cannot be written,
-                or there is nothing to reset.
+            ResetRefusedError: a check failed, a newer failure or halt came, the store cannot be
+                written, a halt cannot be cleared, or there is nothing to reset.
         """
         actor, reason = _said("actor", actor), _said("reason", reason)
         self._require_started()
@@ -666,6 +714,11 @@ class FailSafe:
         if plan.incident is None:
             raise ResetRefusedError(f"failsafe {self.service!r} is not in fail-safe mode")
         seen = proof if epoch is None else proof._replace(epoch=epoch)
+        if seen.epoch != self.epoch:
+            text = f"the reset saw epoch {seen.epoch}, the latch is at {self.epoch}"
+            raise ResetRefusedError(text, ("epoch",))
+        standing = self._fleet.reopen(actor=actor, reason=reason, force=force)
+        reason = "; ".join((reason, *standing))
         try:
             self._rounds.leave(actor, reason, seen, force=force)
         except IllegalSignalError as stale:
@@ -696,13 +749,17 @@ class FailSafe:
             age=age,
             is_fresh=age is not None and age <= self.recovery.freshness,
             observed_at=done.ended_at if done else None,
-            warnings=(*self._warnings(), *self._doubts.advice(doubts)),
+            warnings=(*self._warnings(), *self._advice(doubts)),
             in_doubt=doubts,
             history=self._historian.tell(),
             salt=self._keeper.salt,
             actions=self._actions.status(standing.incident) if standing.incident else (),
             reduce_only=tuple(sorted(self._reduction.kinds)) if self._reduction.is_open else (),
         )
+
+    def _advice(self, doubts: Sequence[InDoubt]) -> tuple[str, ...]:
+        halts = () if self.incident is None else self._fleet.advice()
+        return (*self._doubts.advice(doubts), *halts)
 
     def _warnings(self) -> tuple[str, ...]:
         configured = [each for each in self._dependencies.values() if isinstance(each, Configured)]

@@ -181,6 +181,19 @@ class Keeper:
         with self._saving:
             return self._save_failure(halt, change)
 
+    def halt_elsewhere(self, actor: str, reason: str, incident_id: str) -> Change | None:
+        """Stop because another host was halted; None where closed."""
+        now = datetime.now(UTC)
+        facts = (self.service, actor, reason, now, self._seed, incident_id)
+        halt = Halt(*facts, is_elsewhere=True)
+        with self._lock:
+            if self.standing.latch.state is State.CLOSED:
+                return None
+            change = halt(self.standing)
+            self._set(change.standing)
+        with self._saving:
+            return self._save_failure(halt, change)
+
     def _save_failure(self, decision: Trip | Halt, change: Change) -> Change:
         """Write what memory has already; called with `_saving` held."""
         try:

@@ -157,7 +157,10 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """A person stops the service: opens an incident, or makes the open one wait for a person."""
+    """A person stops the service: opens an incident, or makes the open one wait for a person.
+
+    One from elsewhere waits for the fence in the database, and not for a person here.
+    """
 
     service: str
     actor: str
@@ -165,12 +168,21 @@ class Halt:
     at: datetime
     seed: str
     incident_id: str | None = None
+    is_elsewhere: bool = False
 
     def __call__(self, standing: Standing) -> Change:
         """Return the change; legal in every state but CLOSED."""
-        latch = standing.latch.step(Signal.HALT)
+        latch = standing.latch.step(Signal.TRIP if self.is_elsewhere else Signal.HALT)
         incident = standing.incident
-        incident = self._opened(latch) if incident is None else _counted(incident, 1, True)
+        if incident is None:
+            incident = self._opened(latch)
+        elif not self.is_elsewhere:
+            incident = _counted(incident, 1, True)
+        elif incident.incident_id == self.incident_id:  # another process was first
+            facts = (self.service, latch.epoch, self.at, incident, incident.kind, 0)
+            return Change(Standing(latch, incident), FailureCounted(*facts))
+        else:  # the fence holds it; a reset that has not seen this is refused
+            latch = replace(latch, epoch=latch.epoch + 1)
         event = Halted(self.service, latch.epoch, self.at, incident, self.actor, self.reason)
         return Change(Standing(latch, incident), event)
 
@@ -179,7 +191,7 @@ class Halt:
             incident_id=self.incident_id or _incident_id(self.seed, latch.epoch),
             epoch=latch.epoch,
             error_code=ErrorCode.SYSTEM_FAILURE,
-            kind="halt",
+            kind="halted_elsewhere" if self.is_elsewhere else "halt",
             reason="Halted by an operator",
             cause=f"halted by {self.actor}: {self.reason}",
             action="reset with actor and reason when the cause of the halt is gone",

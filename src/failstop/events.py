@@ -28,6 +28,7 @@ __all__ = [
     "Event",
     "Exiting",
     "FailureCounted",
+    "FenceHalted",
     "Followed",
     "Halted",
     "InDoubt",
@@ -137,6 +138,16 @@ class Halted(Event):
     incident: Incident
     actor: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FenceHalted(Event):
+    """What a halt came to in one database: whether no transaction commits there, on any host."""
+
+    incident_id: str
+    database: str
+    is_exact: bool
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from failstop.database.schema import (
     create,
+    fence,
     horizon,
     metadata,
     missing,
@@ -14,6 +15,7 @@ from failstop.database.schema import (
 
 __all__ = [
     "create",
+    "fence",
     "horizon",
     "metadata",
     "missing",

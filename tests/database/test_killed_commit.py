@@ -82,7 +82,7 @@ def test_a_second_interrupt_loses_no_doubt(own_server: PostgresServer, tmp_path:
     """Ctrl-C during COMMIT, and again while the receipt is asked for."""
     failsafe = FailSafe("tests", store=tmp_path / "failstop.db", recovery=BY_HAND)
     database = Database.connect(own_server.url(), failsafe)
-    question = database._guard.settlement._engine
+    question = database._guard.settlement.engine
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

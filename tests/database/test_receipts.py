@@ -219,16 +219,16 @@ class TestRunOnce:
 @pytest.mark.parametrize(
     ("driver", "more"), [("psycopg", 0), ("psycopg_async", 0), ("asyncpg", 0), ("psycopg2", 1)]
 )
-def test_the_receipt_costs_no_round_trip_of_its_own(
+def test_receipt_and_fence_cost_no_round_trip_of_their_own(
     driver: str, more: int, own_server: PostgresServer, clients: Clients
 ) -> None:
-    """psycopg2 sends its BEGIN apart, so there it costs one."""
+    """psycopg2 sends its BEGIN apart, so there they cost one."""
     trips = []
-    for receipts in (True, False):
+    for is_on in (True, False):
         with FaultProxy(own_server) as proxy:
             name = {"psycopg_async": "psycopg"}.get(driver, driver)
             url = proxy.url(own_server.url(driver=name))
-            client = clients(driver, url, receipts=receipts, recovery=QUIET)
+            client = clients(driver, url, receipts=is_on, fence=is_on, recovery=QUIET)
             client.transaction(insert)  # what is made and prepared once is now
             client.transaction(lambda connection: connection.execute(text("DELETE FROM trades")))
             before = proxy.round_trips

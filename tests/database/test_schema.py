@@ -31,7 +31,7 @@ from failstop.recovery import Recovery
 from failstop.testing import PostgresDatabase, PostgresServer
 
 QUIET = Recovery(probe_interval=60)
-ALL = ("failstop.horizon", "failstop.receipt", "failstop.witness")
+ALL = ("failstop.fence", "failstop.horizon", "failstop.receipt", "failstop.witness")
 DAY = timedelta(days=1)
 
 
@@ -246,6 +246,11 @@ def role_engine(governed: PostgresDatabase, role: str) -> Iterator[Engine]:
         "INSERT INTO failstop.witness (process, counter) VALUES ('p', 1)",
         "UPDATE failstop.witness SET counter = 2, seen_at = now()",
         "SELECT * FROM failstop.horizon",
+        "LOCK TABLE failstop.fence IN ROW SHARE MODE",
+        "LOCK TABLE failstop.fence IN EXCLUSIVE MODE",
+        "SELECT * FROM failstop.fence",
+        "INSERT INTO failstop.fence VALUES ('', 1, true, 'i', 'a', 'r')",
+        "UPDATE failstop.fence SET is_halted = false",
     ],
 )
 def test_a_service_s_role_may_do_what_it_needs(
@@ -265,6 +270,7 @@ def test_a_service_s_role_may_do_what_it_needs(
         "INSERT INTO failstop.horizon VALUES (1, now())",
         "UPDATE failstop.horizon SET pruned_before = now()",
         "DELETE FROM failstop.horizon",
+        "DELETE FROM failstop.fence",
         "CREATE TABLE failstop.mine (x integer)",
         "ALTER TABLE failstop.receipt ADD COLUMN mine integer",
         "SELECT * FROM secrets",
@@ -285,8 +291,8 @@ def test_a_role_that_may_create_nothing_creates_what_is_there_already(role_engin
 # What start() says
 
 
-def receipted(url: str, failsafe: FailSafe, *, receipts: bool = True) -> Database:
-    return Database.connect(url, failsafe, receipts=receipts)
+def receipted(url: str, failsafe: FailSafe, **settings: Any) -> Database:
+    return Database.connect(url, failsafe, **settings)
 
 
 def test_no_service_starts_on_a_schema_that_is_missing(
@@ -321,15 +327,16 @@ def test_no_service_starts_on_sqlite_without_the_receipts(
     assert failsafe.is_normal
 
 
-def test_without_receipts_the_status_says_which_claims_are_void(
+def test_without_receipts_and_fence_the_status_says_which_claims_are_void(
     blank: PostgresDatabase, failsafe: FailSafe
 ) -> None:
-    database = receipted(blank.url(), failsafe, receipts=False)
+    database = receipted(blank.url(), failsafe, receipts=False, fence=False)
     failsafe.start()
     assert failsafe.is_normal
-    void = "receipts are off: claims C5 and C6 are void"
-    assert any(void in warning for warning in database.warnings)
-    assert any(void in advice for advice in failsafe.status().to_dict()["recommendations"])
+    advice = failsafe.status().to_dict()["recommendations"]
+    for void in ("receipts are off: claims C5 and C6 are void", "claim C7 is void"):
+        assert any(void in warning for warning in database.warnings)
+        assert any(void in each for each in advice)
 
 
 # What becomes of old receipts

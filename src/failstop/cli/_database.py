@@ -35,7 +35,12 @@ def database_options(command: Command) -> Command:
 
 @contextmanager
 def connected(
-    url: str | None, deadline: float, *, receipts: bool = True, name: str = "database"
+    url: str | None,
+    deadline: float,
+    *,
+    receipts: bool = True,
+    fence: bool = True,
+    name: str = "database",
 ) -> Iterator[Database | AsyncDatabase]:
     """Give the database as a service would have it, which is never started.
 
@@ -47,7 +52,8 @@ def connected(
         raise click.UsageError("no database URL: give --url or set DATABASE_URL")
     failsafe = FailSafe("failstop-command")
     try:
-        yield _connect(url, failsafe, deadline=deadline, receipts=receipts, name=name)
+        settings = {"deadline": deadline, "receipts": receipts, "fence": fence}
+        yield _connect(url, failsafe, name=name, **settings)
     except NoSuchModuleError:
         raise ConfigurationError(
             "the database URL names a kind or driver that SQLAlchemy does not know; "

@@ -17,17 +17,23 @@ __all__ = ["doctor"]
 @click.command("doctor")
 @database_options
 @click.option("--no-receipts", is_flag=True, help="For a service that has receipts=False.")
+@click.option("--no-fence", is_flag=True, help="For a service that has fence=False.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_context
 def doctor(
-    ctx: click.Context, url: str | None, deadline: float, no_receipts: bool, as_json: bool
+    ctx: click.Context,
+    url: str | None,
+    deadline: float,
+    no_receipts: bool,
+    no_fence: bool,
+    as_json: bool,
 ) -> None:
     """Connect as a service would and name each setting that voids or weakens a claim.
 
     Changes nothing and shows neither URL nor password. Exit code 1: a setting is refused, or the
     database does not answer.
     """
-    with connected(url, deadline, receipts=not no_receipts) as database:
+    with connected(url, deadline, receipts=not no_receipts, fence=not no_fence) as database:
         found = database.findings()
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))

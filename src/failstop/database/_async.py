@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Executable, Row
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from failstop._failsafe import FailSafe
+from failstop._fence import WHOLE
 from failstop.database import schema
 from failstop.database._database import (
     READ_ONLY,
@@ -57,6 +58,8 @@ class AsyncDatabase(GuardedDatabase):
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
         receipts: bool = True,
+        fence: bool = True,
+        scope: str = WHOLE,
         diagnoser: Diagnoser | None = None,
     ) -> None:
         if not isinstance(engine, AsyncEngine):
@@ -71,6 +74,8 @@ class AsyncDatabase(GuardedDatabase):
             deadline=deadline,
             connect_deadline=connect_deadline,
             receipts=receipts,
+            fence=fence,
+            scope=scope,
             diagnoser=diagnoser,
         )
         self._engine = engine
@@ -86,6 +91,8 @@ class AsyncDatabase(GuardedDatabase):
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
         receipts: bool = True,
+        fence: bool = True,
+        scope: str = WHOLE,
         diagnoser: Diagnoser | None = None,
         **engine_options: Any,
     ) -> Self:
@@ -105,6 +112,8 @@ class AsyncDatabase(GuardedDatabase):
             deadline=deadline,
             connect_deadline=connect_deadline,
             receipts=receipts,
+            fence=fence,
+            scope=scope,
             diagnoser=diagnoser,
         )
 
@@ -219,26 +228,32 @@ class AsyncDatabase(GuardedDatabase):
         finally:
             await AsyncEngine(self._guard.probe_engine).dispose()
 
+    def _ask_apart(self, work: Callable[[Connection], T], seconds: float) -> T:
+        return self._ask_beside(work, self._guard.settlement.engine, seconds)
+
     def _ask(self, work: Callable[[Connection], T]) -> T:
+        return self._ask_beside(work, self._guard.probe_engine, 0.0)
+
+    def _ask_beside(self, work: Callable[[Connection], T], engine: Engine, seconds: float) -> T:
         """Do `work` in an event loop of this call's own; `start()` may be called inside another."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return self._ask_in_loop(work)
+            return self._ask_in_loop(work, engine, seconds)
         with ThreadPoolExecutor(1, thread_name_prefix="failstop-start") as thread:
-            return thread.submit(self._ask_in_loop, work).result()
+            return thread.submit(self._ask_in_loop, work, engine, seconds).result()
 
-    def _ask_in_loop(self, work: Callable[[Connection], T]) -> T:
+    def _ask_in_loop(self, work: Callable[[Connection], T], engine: Engine, seconds: float) -> T:
         loop = asyncio.new_event_loop()
         try:
-            with self._probing():
-                return loop.run_until_complete(self._ask_async(work))
+            with self._probing(seconds):
+                return loop.run_until_complete(self._ask_async(work, engine))
         finally:
             loop.run_until_complete(_let_end(asyncio.all_tasks(loop)))
             loop.close()  # without a wait for the threads of its executor: DNS may hang there
 
-    async def _ask_async(self, work: Callable[[Connection], T]) -> T:
-        engine = AsyncEngine(self._guard.probe_engine)
+    async def _ask_async(self, work: Callable[[Connection], T], sync_engine: Engine) -> T:
+        engine = AsyncEngine(sync_engine)
         try:
             async with engine.connect() as connection:
                 return await connection.run_sync(work)

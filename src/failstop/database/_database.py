@@ -15,11 +15,13 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.sql.elements import TextClause
 
 from failstop._failsafe import FailSafe
+from failstop._fence import WHOLE, require_scope
 from failstop.counts import DatabaseCounts
 from failstop.database import schema
 from failstop.database._deadline import GRACE
 from failstop.database._deadline import deadline as deadline_of
 from failstop.database._facts import read_facts
+from failstop.database._fencing import Fencing
 from failstop.database._findings import Finding, judge, refusal
 from failstop.database._guard import Guard, require_plain
 from failstop.database._health import DatabaseHealth
@@ -44,6 +46,7 @@ from failstop.errors import (
     DatabaseUnavailableError,
     IdempotencyConflictError,
     Outcome,
+    ResetRefusedError,
 )
 from failstop.events import Incident, InDoubt
 from failstop.recovery import require_seconds
@@ -83,6 +86,8 @@ class GuardedDatabase:
         deadline: float,
         connect_deadline: float,
         receipts: bool,
+        fence: bool,
+        scope: str,
         diagnoser: Diagnoser | None,
     ) -> None:
         if not isinstance(failsafe, FailSafe):
@@ -91,6 +96,7 @@ class GuardedDatabase:
         self._deadline = require_seconds("deadline", deadline)
         self._connect_deadline = require_seconds("connect_deadline", connect_deadline)
         self._receipts = _require_receipts(receipts, engine.dialect.name)
+        self._scope = require_scope(scope) if _require_fence(fence, engine.dialect.name) else None
         self._failsafe = failsafe
         self._warnings: tuple[str, ...] = ()
         self._guard = Guard(
@@ -101,6 +107,15 @@ class GuardedDatabase:
             connect_deadline=self._connect_deadline,
             diagnoser=diagnoser or Diagnoser(),
             has_receipts=self._receipts,
+            scope=self._scope if engine.dialect.name == "postgresql" else None,
+        )
+        self._fencing = Fencing(
+            name,
+            engine.dialect.name,
+            self._scope,
+            self._deadline,
+            ask=self._ask_apart,
+            abandon=self._guard.abandon,
         )
         self._probe = Probe(
             name, failsafe.baselines, self._guard.recall, self._guard.settlement.engine
@@ -120,6 +135,16 @@ class GuardedDatabase:
     def failsafe(self) -> FailSafe:
         """The FailSafe that this database trips."""
         return self._failsafe
+
+    @property
+    def fence(self) -> Fencing:
+        """What stops this database's transactions on every host, for the FailSafe."""
+        return self._fencing
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes whose halts stop this database's transactions: the whole, and its own."""
+        return () if self._scope is None else tuple(dict.fromkeys((WHOLE, self._scope)))
 
     def suspend(self, incident: Incident) -> None:
         """Free whoever is blocked and discard the pool; called on every trip."""
@@ -181,12 +206,29 @@ class GuardedDatabase:
         """
         try:
             return self._ask(self._prove)
+        except CriticalError as failed:
+            if not failed.is_acceptable:
+                self._fencing.forget()
+            raise
         except ConfigurationError as wrong:
+            self._fencing.forget()
             error = DatabaseUnavailableError(
                 str(wrong), kind="unsafe_settings", outcome=Outcome.NOT_STARTED
             )
             error.action = "mend what the cause names; failstop doctor shows it too"
             raise error from wrong
+
+    def _ask_apart(self, work: Callable[[Connection], T], seconds: float) -> T:
+        """Do `work` on a connection of its own, within `seconds` more than one takes to be made.
+
+        The monitor may be at work at the same time.
+
+        Raises:
+            ConfigurationError: `work` or the guard refuses.
+            ResetRefusedError: `work` does.
+            CriticalDatabaseError: it failed.
+        """
+        raise NotImplementedError
 
     def _ask(self, work: Callable[[Connection], T]) -> T:
         """Do `work` on a connection of the monitor's, in time.
@@ -200,6 +242,7 @@ class GuardedDatabase:
     def _prove(self, connection: Connection) -> str:
         is_normal = self._failsafe.is_normal
         said, found = self._probe.prove(connection, None if is_normal else self._require_sound)
+        self._fencing.look(connection)
         if found is not None:
             raise found
         return said
@@ -228,10 +271,15 @@ class GuardedDatabase:
             raise ConfigurationError(refused)
 
     def _judge(self, connection: Connection) -> tuple[Finding, ...]:
-        target, deadline, receipts = self._guard.target, self._deadline, self._receipts
-        return judge(
-            read_facts(connection, self.engine, target=target, deadline=deadline, receipts=receipts)
+        facts = read_facts(
+            connection,
+            self.engine,
+            target=self._guard.target,
+            deadline=self._deadline,
+            receipts=self._receipts,
+            fence=self._scope is not None,
         )
+        return judge(facts)
 
     def _note(self, found: tuple[Finding, ...]) -> None:
         """Keep what weakens a claim for the status, and log it where it is new."""
@@ -316,12 +364,12 @@ class GuardedDatabase:
         return deadline_of(self._deadline if seconds is None else seconds)
 
     @contextmanager
-    def _probing(self) -> Iterator[None]:
+    def _probing(self, seconds: float = 0.0) -> Iterator[None]:
         """Give a connection of the monitor's its time, and make its failure a critical one."""
         try:
-            with deadline_of(self._connect_deadline + self._deadline):
+            with deadline_of(self._connect_deadline + self._deadline + seconds):
                 yield
-        except (CriticalError, ConfigurationError):
+        except (CriticalError, ConfigurationError, ResetRefusedError):
             raise
         except Exception as error:
             diagnosis = self._guard.diagnoser.diagnose(error, phase=Phase.PING)
@@ -349,6 +397,10 @@ class Database(GuardedDatabase):
         connect_deadline: seconds to make a connection.
         receipts: whether every transaction that may write leaves a receipt, which tells what
             became of a COMMIT that got no answer. Without them claims C5 and C6 are void.
+        fence: whether every transaction that may write passes the fence, which makes a halt exact
+            on every host. Without it claim C7 is void.
+        scope: the part of the system that this service is of, such as "venue-a"; a halt of it, or
+            of the whole, stops the service.
         diagnoser: what an exception means; the default policy where it is None.
 
     Raises:
@@ -365,6 +417,8 @@ class Database(GuardedDatabase):
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
         receipts: bool = True,
+        fence: bool = True,
+        scope: str = WHOLE,
         diagnoser: Diagnoser | None = None,
     ) -> None:
         _require_sync(engine)
@@ -375,6 +429,8 @@ class Database(GuardedDatabase):
             deadline=deadline,
             connect_deadline=connect_deadline,
             receipts=receipts,
+            fence=fence,
+            scope=scope,
             diagnoser=diagnoser,
         )
         self._engine = engine
@@ -390,6 +446,8 @@ class Database(GuardedDatabase):
         deadline: float = 5.0,
         connect_deadline: float = 3.0,
         receipts: bool = True,
+        fence: bool = True,
+        scope: str = WHOLE,
         diagnoser: Diagnoser | None = None,
         **engine_options: Any,
     ) -> Self:
@@ -402,6 +460,8 @@ class Database(GuardedDatabase):
             deadline: as in the constructor; the server's timeouts follow from it.
             connect_deadline: as in the constructor.
             receipts: as in the constructor.
+            fence: as in the constructor.
+            scope: as in the constructor.
             diagnoser: as in the constructor.
             **engine_options: further arguments of `sqlalchemy.create_engine()`.
 
@@ -419,6 +479,8 @@ class Database(GuardedDatabase):
             deadline=deadline,
             connect_deadline=connect_deadline,
             receipts=receipts,
+            fence=fence,
+            scope=scope,
             diagnoser=diagnoser,
         )
 
@@ -578,6 +640,10 @@ class Database(GuardedDatabase):
         with self._probing(), self._guard.probe_engine.begin() as connection:
             return schema.create(connection)
 
+    def _ask_apart(self, work: Callable[[Connection], T], seconds: float) -> T:
+        with self._probing(seconds), self._guard.settlement.engine.connect() as connection:
+            return work(connection)
+
     def _ask(self, work: Callable[[Connection], T]) -> T:
         try:
             with self._probing(), self._guard.probe_engine.connect() as connection:
@@ -601,6 +667,17 @@ def _require_receipts(receipts: object, dialect: str) -> bool:
             "receipts=False, which makes the claims C5 and C6 void"
         )
     return receipts
+
+
+def _require_fence(fence: object, dialect: str) -> bool:
+    if not isinstance(fence, bool):
+        raise ConfigurationError("fence must be True or False")
+    if fence and dialect not in ("postgresql", "sqlite"):
+        raise ConfigurationError(
+            f"a fence is in PostgreSQL and SQLite, not in {dialect}; give fence=False, which makes "
+            "the claim C7 void"
+        )
+    return fence
 
 
 def _require_name(name: object) -> str:

@@ -51,22 +51,24 @@ class GuardedDialect(_Driver):
         return super().connect(*cargs, **cparams)
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        """Begin a transaction, in NORMAL only, with its receipt."""
+        """Begin a transaction, in NORMAL only, behind the fence and with its receipt."""
         line = line_of(dbapi_connection)
         if line is not None and line.is_probe:
             super().do_begin(dbapi_connection)
             return
         transaction = self.guard.begin(dbapi_connection, line)
         super().do_begin(dbapi_connection)
-        if line is not None and transaction.receipt is not None:
+        if line is not None and self.guard.must_open(transaction):
             self._open(line, transaction, dbapi_connection)
 
     def _open(self, line: Line, transaction: Transaction, dbapi_connection: Any) -> None:
-        """Send BEGIN and the receipt; from here on the transaction has something to commit."""
+        """Send BEGIN with what belongs to it; from here on there is something to commit."""
         line.may_be_busy = False
         before = line.arm(self.guard.due(line))
         try:
-            self.guard.open(line, transaction, dbapi_connection)
+            halted = self.guard.open(line, transaction, dbapi_connection)
+            if halted is not None:
+                super().do_rollback(dbapi_connection)
         except Exception as error:
             refusal = self.guard.unopened(error, transaction, line)
             if refusal is None:
@@ -76,6 +78,8 @@ class GuardedDialect(_Driver):
         finally:
             line.due = before
         line.answered(before)
+        if halted is not None:
+            raise self.guard.halted(halted)
         transaction.enter(Phase.STATEMENT)
 
     def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:

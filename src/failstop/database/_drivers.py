@@ -126,6 +126,7 @@ def _strict_asyncpg(kind: type[Any] | None) -> type[Any]:
     class StrictConnection(base):  # type: ignore[misc]
         is_strict = True
         opening = ""
+        opened = ""
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's signature
             if self.opening and query.startswith("BEGIN"):
@@ -140,6 +141,7 @@ def _strict_asyncpg(kind: type[Any] | None) -> type[Any]:
             message, self.opening = begin + self.opening, ""
             try:
                 tag: str = await super().execute(message)
+                self.opened = tag
             except asyncpg.PostgresError:
                 self._top_xact = None  # of asyncpg's Transaction, which never rolls back itself
                 if not self.is_closed():
@@ -193,35 +195,43 @@ def driver_of(dialect: Dialect) -> str:
     return dialect.driver
 
 
-def open_transaction(driver: str, connection: PoolProxiedConnection, statements: str) -> None:
+def open_transaction(driver: str, connection: PoolProxiedConnection, statements: str) -> int:
     """Begin a transaction on PostgreSQL, with `statements` in the message that says BEGIN.
 
     psycopg2 sends its BEGIN apart. What the server refuses raises the driver's error; what is left
-    then is a failed transaction, or none.
+    then is a failed transaction, or none. Returns how many rows the last statement gave or wrote.
     """
     if driver == "psycopg":
-        _open_psycopg(connection.driver_connection, statements)
-    elif driver == "psycopg_async":
-        await_only(_open_psycopg_async(connection.driver_connection, statements))
-    elif driver == "asyncpg":
-        adapter: Any = connection.dbapi_connection
-        connection.driver_connection.opening = statements  # type: ignore[union-attr]
-        await_only(adapter._start_transaction())  # noqa: SLF001 - else it is sent with the first statement
-    else:
-        cursor = connection.cursor()
-        cursor.execute(statements)
-        cursor.close()
+        return _open_psycopg(connection.driver_connection, statements)
+    if driver == "psycopg_async":
+        return await_only(_open_psycopg_async(connection.driver_connection, statements))
+    if driver == "asyncpg":
+        return await_only(_open_asyncpg(connection, statements))
+    cursor = connection.cursor()
+    cursor.execute(statements)
+    count = int(cursor.rowcount)
+    cursor.close()
+    return count
 
 
-def _open_psycopg(connection: Any, statements: str) -> None:
+def _open_psycopg(connection: Any, statements: str) -> int:
     with connection.lock:
-        _require_complete(connection.wait(_simple_query(connection, statements)), connection)
+        results = connection.wait(_simple_query(connection, statements))
+    return _count_of(results, connection)
 
 
-async def _open_psycopg_async(connection: Any, statements: str) -> None:
+async def _open_psycopg_async(connection: Any, statements: str) -> int:
     async with connection.lock:
         results = await connection.wait(_simple_query(connection, statements))
-    _require_complete(results, connection)
+    return _count_of(results, connection)
+
+
+async def _open_asyncpg(connection: PoolProxiedConnection, statements: str) -> int:
+    adapter: Any = connection.dbapi_connection
+    driver_connection: Any = connection.driver_connection
+    driver_connection.opening = statements
+    await adapter._start_transaction()  # noqa: SLF001 - else it is sent with the first statement
+    return int(driver_connection.opened.rpartition(" ")[2])
 
 
 def _simple_query(connection: Any, statements: str) -> Generator[Any, Any, Any]:
@@ -245,12 +255,14 @@ def _begin_of(connection: Any) -> str:
     return " ".join(words)
 
 
-def _require_complete(results: Sequence[Any], connection: Any) -> None:
+def _count_of(results: Sequence[Any], connection: Any) -> int:
+    """Return the number of rows of the last result; raise where one is an error."""
     from psycopg import errors, pq
 
     for result in results:
         if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
             raise errors.error_from_result(result, encoding=connection.info.encoding)
+    return int(results[-1].command_tuples)
 
 
 def backend_of(driver: str, connection: PoolProxiedConnection) -> int | None:

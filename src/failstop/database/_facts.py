@@ -50,6 +50,7 @@ def read_facts(
     target: Target | None,
     deadline: float,
     receipts: bool,
+    fence: bool,
 ) -> Facts:
     """Read everything; a pooler that is seen costs a second connection.
 
@@ -59,11 +60,12 @@ def read_facts(
         target: where its connections go, None where that could not be seen.
         deadline: seconds for one call.
         receipts: whether transactions write them.
+        fence: whether transactions pass it.
     """
     sync_engine: Engine = getattr(engine, "sync_engine", engine)
     dialect = connection.dialect.name
     settings, sources, allowed = {}, {}, frozenset[str]()
-    missing = schema.missing(connection) if receipts else ()
+    missing = schema.missing(connection, receipts=receipts, fence=fence)
     pooling = Pooling.NONE
     if dialect == "postgresql":
         rows = connection.execute(SETTINGS).all()
@@ -87,6 +89,7 @@ def read_facts(
         sources=sources,
         allowed=allowed,
         receipts=receipts,
+        fence=fence,
         missing=missing,
     )
 

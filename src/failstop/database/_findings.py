@@ -74,6 +74,7 @@ class Facts:
         sources: where each comes from, as `pg_settings` spells it.
         allowed: the settings that the server says may cost durability.
         receipts: whether transactions write them.
+        fence: whether transactions pass it.
         missing: the tables and columns of failstop's own that are not there but needed.
     """
 
@@ -89,6 +90,7 @@ class Facts:
     sources: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset()
     receipts: bool = True
+    fence: bool = True
     missing: tuple[str, ...] = ()
 
     def is_set(self, name: str, *values: str) -> bool:
@@ -169,10 +171,11 @@ RULES = (
     # what tells whether a transaction was committed
     _Rule(
         "schema",
-        "C5, C6",
+        "C5, C6, C7",
         REFUSED,
         lambda facts: bool(facts.missing),
-        "no receipt can be written, for there is no {facts.missing_names}",
+        "no transaction can leave its receipt or pass the fence, for there is no "
+        "{facts.missing_names}",
         "run failstop schema apply with DATABASE_URL set, as a role that may create tables there",
     ),
     _Rule(
@@ -182,6 +185,14 @@ RULES = (
         lambda facts: not facts.receipts,
         "receipts are off: claims C5 and C6 are void",
         "make the database with receipts=True",
+    ),
+    _Rule(
+        "fence",
+        "C7",
+        WARNED,
+        lambda facts: not facts.fence,
+        "the fence is off: claim C7 is void, and a halt stops this host only",
+        "make the database with fence=True",
     ),
     # what the server does with what it has acknowledged
     _Rule(

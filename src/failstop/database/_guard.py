@@ -22,7 +22,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from sqlalchemy import event
@@ -32,6 +32,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 from sqlalchemy.pool.base import ResetStyle
 
 from failstop._failsafe import FailSafe
+from failstop._fence import FenceRow
 from failstop._observers import call
 from failstop._scope import current_scope
 from failstop._scope import mark as mark_scope
@@ -45,22 +46,20 @@ from failstop.database._drivers import (
     adopt_timer,
     backend_of,
     driver_of,
-    open_transaction,
     require_strict,
     transaction_status,
     watch_durability,
 )
 from failstop.database._facts import Target, target_of
 from failstop.database._line import Cut, Line, require_known_driver
+from failstop.database._opening import Opening
 from failstop.database._pool import LINE, GuardedPool, checkout, guard_pool, line_of
-from failstop.database._question import WAITED
 from failstop.database._queue import FairQueue
 from failstop.database._recall import Recall
 from failstop.database._receipts import (
     NONE,
     READ,
     Receipt,
-    insert_literal,
     insert_parameters,
 )
 from failstop.database._settings import session_settings, statement_timeout
@@ -95,9 +94,6 @@ OWN = (
 ENDED_BY_SERVER = "query_cancelled"
 """The kind of a statement that outlasted the time which the server was told."""
 
-NO_SCHEMA = ("3F000", "42501", "42703", "42P01")
-"""SQLSTATEs of a table of receipts that is missing, old, or not to be written by this role."""
-
 MONITOR = " monitor"
 """What follows the service in the application's name of a connection that is the monitor's."""
 
@@ -113,6 +109,7 @@ class Guard:
         connect_deadline: seconds to make a connection.
         diagnoser: what an exception means.
         has_receipts: whether every transaction that may write leaves a receipt.
+        scope: the part of the fence that every transaction that may write passes; None for none.
 
     Raises:
         ConfigurationError: the engine is in AUTOCOMMIT or guarded already, or its driver is none
@@ -129,6 +126,7 @@ class Guard:
         connect_deadline: float,
         diagnoser: Diagnoser,
         has_receipts: bool,
+        scope: str | None,
     ) -> None:
         require_plain(engine.get_execution_options().get("isolation_level"))
         require_plain(getattr(engine.dialect, "_on_connect_isolation_level", None))
@@ -142,6 +140,10 @@ class Guard:
         self.deadline = deadline
         self.diagnoser = diagnoser
         self.has_receipts = has_receipts
+        self.is_fenced = scope is not None
+        self._opening = Opening(
+            name=name, service=failsafe.service, diagnoser=diagnoser, scope=scope
+        )
         self.tallies = Tallies(failsafe)
         self.recall = Recall(name, failsafe.baselines)
         self.generation = 0
@@ -168,6 +170,7 @@ class Guard:
 
     def _begin_anew(self) -> None:
         self._attempts = Attempts(self.name)
+        self._own_attempts = Attempts(self.name)  # the guard's own, which no trip ends
         self._lines_lock = threading.Lock()
         self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
         self._queues: weakref.WeakSet[FairQueue] = weakref.WeakSet()
@@ -235,7 +238,8 @@ class Guard:
             made = create(entry)
         else:
             seconds = self._connect_time()
-            made = self._attempts.make(lambda: create(entry), dialect.do_close, seconds)
+            attempts = self._attempts_for(is_probe=is_probe)
+            made = attempts.make(lambda: create(entry), dialect.do_close, seconds)
         try:
             line = self._line_for(made, generation, is_probe=is_probe)
         except BaseException:
@@ -267,7 +271,12 @@ class Guard:
         return line
 
     async def _connect_async(self, connect: Callable[[], Any]) -> Any:
-        return await self._attempts.make_async(connect, _close_async, self._connect_time())
+        under_way = checkout.get()
+        attempts = self._attempts_for(is_probe=under_way is not None and under_way.is_probe)
+        return await attempts.make_async(connect, _close_async, self._connect_time())
+
+    def _attempts_for(self, *, is_probe: bool) -> Attempts:
+        return self._own_attempts if is_probe else self._attempts
 
     def _connect_time(self) -> float:
         under_way = checkout.get()
@@ -321,18 +330,29 @@ class Guard:
         if line is not None:
             line.opening = receipt
 
-    def open(self, line: Line, transaction: Transaction, connection: Any) -> None:
-        """Write the receipt of `transaction`: in the message that begins it, where there is one."""
+    def must_open(self, transaction: Transaction) -> bool:
+        """Say whether anything belongs to the BEGIN of a transaction."""
+        is_fenced = self.is_fenced and not transaction.is_read_only
+        return is_fenced or transaction.receipt is not None
+
+    def open(
+        self, line: Line, transaction: Transaction, connection: Any
+    ) -> tuple[FenceRow, ...] | None:
+        """Pass the fence and write the receipt, in the message that begins, where there is one.
+
+        Returns the fence's rows where it says halted.
+        """
         self.failsafe.require()
-        assert transaction.receipt is not None
-        service, driver = self.failsafe.service, driver_of(self.engine.dialect)
+        driver, receipt = driver_of(self.engine.dialect), transaction.receipt
         if self.engine.dialect.name == "sqlite":
+            assert receipt is not None
             cursor = connection.cursor()
-            cursor.execute(*insert_parameters(transaction.receipt, service))
+            cursor.execute(*insert_parameters(receipt, self.failsafe.service))
             cursor.close()
-            return
-        told = self._tell_time(line)
-        open_transaction(driver, connection, told + insert_literal(transaction.receipt, service))
+            return None
+        told, may_pass = self._tell_time(line), self.failsafe.may_reduce()
+        is_open = self._opening.send(driver, connection, receipt, told=told, may_pass=may_pass)
+        return None if is_open else self._opening.rows(connection)
 
     def _tell_time(self, line: Line) -> str:
         """Return what tells the server of the time left, where that is not what it was told."""
@@ -346,29 +366,22 @@ class Guard:
         return f"SET LOCAL statement_timeout = {statement_timeout(left)}; "
 
     def unopened(self, error: Exception, transaction: Transaction, line: Line) -> Exception | None:
-        """Return what the server's answer to a receipt means; None where it is about no receipt."""
-        receipt = transaction.receipt
-        if line.cut is not None or isinstance(error, OWN) or receipt is None:
+        """Return what the server's answer to an opening means; None where it is a failure."""
+        if line.cut is not None or isinstance(error, OWN):
             return None
-        found = self.diagnoser.diagnose(error, phase=Phase.STATEMENT)
-        if found.kind == "constraint_violation" and not receipt.is_automatic:
-            return IdempotencyConflictError(
-                f"database {self.name!r}: the key {receipt.key!r} was used already, and its work "
-                "is committed",
-                receipt.key,
-            )
-        if found.sqlstate in WAITED and not receipt.is_automatic:
-            return KeyInFlightError(
-                f"database {self.name!r}: the first transaction under the key {receipt.key!r} is "
-                "still under way; ask again later",
-                receipt.key,
-            )
-        if found.sqlstate in NO_SCHEMA:
-            return ConfigurationError(
-                f"database {self.name!r} has no table of receipts that may be written; run "
-                "failstop schema apply, or give receipts=False"
-            )
-        return None
+        refusal = self._opening.refusal(error, transaction.receipt)
+        if isinstance(refusal, OperationsSuspendedError):
+            mark_scope(refusal)
+        return refusal
+
+    def halted(self, rows: Iterable[FenceRow]) -> OperationsSuspendedError:
+        """Return the error for a transaction that the fence refused; the service stops with it."""
+        for row in rows:
+            if row.is_halted:
+                self.failsafe.adopt_halt(row)
+        error = self.suspended(Outcome.NOT_STARTED)
+        mark_scope(error)
+        return error
 
     def before_statement(self, line: Line, connection: Any) -> None:
         """Refuse unless NORMAL; called when the line is armed, so that a trip now would cut it."""
@@ -580,6 +593,13 @@ class Guard:
             call(line.abort)
         self.refuse_waiting()
         self._attempts.release(lambda: self.suspended(Outcome.NOT_STARTED))
+
+    def abandon(self) -> None:
+        """End the transactions that a trip has left open: their owners can commit them no more."""
+        with self._lines_lock:
+            lines = tuple(self._lines)
+        for line in lines:
+            line.abandon()
 
     def add_queue(self, queue: FairQueue, *, is_probe: bool) -> None:
         """Have a trip free whoever waits in `queue`, unless it is the monitor's."""

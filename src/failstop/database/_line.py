@@ -140,6 +140,17 @@ class Line(Timer):
             self._ending = Cut.TRIP
             self.arm(min(due, time.monotonic() + COMMIT_GRACE))
 
+    def abandon(self) -> None:
+        """Cut a transaction that is open after a trip, also where nobody waits for its server.
+
+        One whose COMMIT or ROLLBACK is under way is left to its end.
+        """
+        with self._lock:
+            transaction = self.transaction
+            is_over = transaction is None or not transaction.is_open or transaction.is_ending
+            if not is_over and not self.is_probe and isinstance(self._end, _SocketEnd):
+                self._sever(Cut.TRIP)
+
     def follow(self, transaction: Transaction | None) -> None:
         """Turn to the next transaction; what became of the last one changes no more."""
         if self.transaction is not None:

@@ -36,6 +36,7 @@ from failstop.errors import ConfigurationError
 
 __all__ = [
     "create",
+    "fence",
     "horizon",
     "metadata",
     "missing",
@@ -90,12 +91,26 @@ witness: Table = Table(
 )
 """A counter row for each process, raised at every probe."""
 
+fence: Table = Table(
+    "fence",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("is_halted", Boolean, nullable=False),
+    Column("incident_id", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed_at", DateTime(True), nullable=False, server_default=func.now()),
+)
+"""A row for each scope that was ever halted; every transaction holds a lock on the table."""
+
 RIGHTS = {
     receipt: "SELECT, INSERT, UPDATE (result)",
     witness: "SELECT, INSERT, UPDATE",
     horizon: "SELECT",
+    fence: "SELECT, INSERT, UPDATE",
 }
-"""What a service's role needs, and no more."""
+"""What a service's role needs, and no more; without UPDATE on the fence it may trade, not halt."""
 
 COLUMNS = text(
     "SELECT pg_class.relname, pg_attribute.attname FROM pg_attribute "
@@ -155,15 +170,26 @@ def create(connection: Connection) -> tuple[str, ...]:
     return absent
 
 
-def missing(connection: Connection) -> tuple[str, ...]:
+def missing(
+    connection: Connection, *, receipts: bool = True, fence: bool = True
+) -> tuple[str, ...]:
     """Name the tables, and the columns of those that are there, that a database lacks.
 
     Needs no right on the tables.
 
+    Args:
+        connection: to the database.
+        receipts: whether what receipts need counts.
+        fence: whether what the fence needs counts.
+
     Raises:
         ConfigurationError: the database is neither PostgreSQL nor SQLite.
     """
-    return tuple(_missing(_tables(connection.dialect.name), _present(connection)))
+    if not receipts and not fence:
+        return ()
+    tables = _tables(connection.dialect.name)
+    wanted = [each for each in tables if (fence if each.name == "fence" else receipts)]
+    return tuple(_missing(wanted, _present(connection)))
 
 
 def require_supported(dialect_name: str) -> None:

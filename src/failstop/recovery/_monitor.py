@@ -115,7 +115,14 @@ class Recalled(Protocol):
 
 
 class UnprovenError(Exception):
-    """A check proves nothing; its text is this library's own and says why."""
+    """A check proves nothing; its text is this library's own and says why.
+
+    `needs_person` is true of one that a person's reset mends, and nothing else.
+    """
+
+    def __init__(self, text: str, *, needs_person: bool = False) -> None:
+        super().__init__(text)
+        self.needs_person = needs_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,17 +196,18 @@ def _gravity(error: CriticalError) -> int:
 def _make(check: Check) -> tuple[CheckResult, CriticalError | None]:
     started = time.monotonic()
     error: CriticalError | None = None
+    needs_person = False
     try:
         detail, is_passed = redact(check.run()), True
     except CriticalError as failure:
         detail, is_passed, error = redact(failure.message), False, failure
+        needs_person = failure.needs_person and failure.is_acceptable
     except UnprovenError as failure:
-        detail, is_passed = redact(str(failure)), False
+        detail, is_passed, needs_person = redact(str(failure)), False, failure.needs_person
     except BaseException as failure:  # noqa: BLE001 - a cancelled check must not end the thread
         detail, is_passed = f"raised {type(failure).__name__}", False
         error = _unknown(check, failure) if check.is_critical else None
     took = time.monotonic() - started
-    needs_person = error is not None and error.needs_person and error.is_acceptable
     done = CheckResult(check.name, is_passed, detail, datetime.now(UTC), took, needs_person)
     return done, error
 

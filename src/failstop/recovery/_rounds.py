@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from failstop._commits import Commits
+from failstop._fence import FenceRow
 from failstop._keeper import Keeper, Seen
 from failstop._latch import IllegalSignalError, State
 from failstop._standing import Leave
@@ -25,6 +26,8 @@ from failstop.events import CheckResult, Incident, InDoubt
 from failstop.recovery._checks import StoreCheck, failed_round
 from failstop.recovery._doubts import Doubts
 from failstop.recovery._election import Election, Observation
+from failstop.recovery._fleet import CHECK as FENCE_CHECK
+from failstop.recovery._fleet import Fleet
 from failstop.recovery._monitor import (
     Bounded,
     Check,
@@ -57,6 +60,7 @@ class Reactions:
     dispatcher: Callable[[], Dispatcher]
     look: Callable[[], None]
     proofs: Callable[[], Iterable[Check]]
+    adopt_halt: Callable[[FenceRow], object]
 
 
 class Proof(NamedTuple):
@@ -78,6 +82,7 @@ class Rounds:
         doubts: asks what became of transactions in doubt.
         notes: tells observers and journal.
         watchdog: what sees that a round hangs.
+        fleet: speaks through the databases' fences.
         reactions: what a round has its FailSafe do.
     """
 
@@ -90,6 +95,7 @@ class Rounds:
         doubts: Doubts,
         notes: Notes,
         watchdog: Watchdog,
+        fleet: Fleet,
         reactions: Reactions,
     ) -> None:
         self._keeper = keeper
@@ -99,6 +105,7 @@ class Rounds:
         self._doubts = doubts
         self._notes = notes
         self._watchdog = watchdog
+        self._fleet = fleet
         self._reactions = reactions
         self._checks: list[Check] = []
         for function in recovery.checks:
@@ -239,6 +246,8 @@ class Rounds:
         if must_prove:
             yield Check("in doubt", self._prove_no_doubt)
             yield from self._reactions.proofs()
+            if self._fleet.has_fences:
+                yield Check(FENCE_CHECK, self._fleet.prove, is_shared=True)
         if is_full or must_prove:
             yield from self._checks
 
@@ -309,9 +318,11 @@ class Rounds:
         is_open = state in (State.STARTING, State.NORMAL) or seen.is_over
         if is_open and done.error is not None:
             self._reactions.trip(done.error)
+        elif self._adopt_halt(incident):
+            return
         elif state is State.STARTING:
             self._act_on_start(done)
-        elif seen.is_over:
+        elif seen.is_over and self._fleet.halted() is None:
             self._keeper.follow(done.revision)
         elif incident is not None and done.failed:
             self._streak.end()
@@ -322,6 +333,13 @@ class Rounds:
                 self._keeper.void_evidence()
         elif incident is not None:
             self._count_passed(done)
+
+    def _adopt_halt(self, incident: Incident | None) -> bool:
+        """Stop, or tell, where a halt stands in a fence; say whether there was anything to do."""
+        row = self._fleet.halted() if incident is None else self._fleet.news(incident)
+        if row is not None and self._state is not State.CLOSED:
+            self._reactions.adopt_halt(row)
+        return row is not None
 
     def _hold(self, incident: Incident, error: CriticalError | None) -> None:
         """Have the open incident wait for a person too, where a finding calls for one."""
@@ -370,12 +388,16 @@ class Rounds:
         if self._state is State.FAIL_SAFE:
             self._keeper.begin_recovery(done.revision)
         count = self._streak.count(done)
-        latch = self._keeper.standing.latch
-        if count < self._recovery.consecutive or not self._recovery.is_automatic or latch.is_held:
+        if count < self._recovery.consecutive:
             return
-        reason = f"all checks passed in {count} consecutive rounds"
+        latch, incident = self._keeper.standing.latch, self._keeper.standing.incident
         proof = Proof(latch.epoch, done.revision, done.results)
-        self.leave(None, reason, proof, force=False)
+        row = self._fleet.reset_of(incident, is_held=latch.is_held)
+        if row is not None:
+            self.leave(row.actor, f"{row}", proof, force=False)
+        elif self._recovery.is_automatic and not latch.is_held:
+            reason = f"all checks passed in {count} consecutive rounds"
+            self.leave(None, reason, proof, force=False)
 
     # Leaving fail-safe mode
 

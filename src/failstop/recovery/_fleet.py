@@ -1,0 +1,196 @@
+"""The fleet: what the databases' fences say to this host, and what this host says through them.
+
+A fence that says halted is cleared by a person only. Until then it is a check that has not passed;
+a host that was halted elsewhere goes on when it is cleared, and its own checks have passed.
+
+Never here: how a fence is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Protocol, runtime_checkable
+
+from failstop._fence import FencedHalt, FenceRow
+from failstop.errors import CriticalError, ResetRefusedError
+from failstop.events import Incident
+from failstop.recovery._monitor import Dependency, UnprovenError
+
+__all__ = ["CHECK", "ELSEWHERE", "Fence", "Fenced", "Fleet"]
+
+logger = logging.getLogger("failstop")
+
+CHECK = "fence"
+"""The name of the check."""
+
+ELSEWHERE = "halted_elsewhere"
+"""The kind of an incident that another host's halt has opened."""
+
+
+class Fence(Protocol):
+    """The fence of one database."""
+
+    @property
+    def is_fenced(self) -> bool:
+        """True where transactions pass a fence."""
+
+    @property
+    def rows(self) -> tuple[FenceRow, ...] | None:
+        """The rows that hold this service, as the last probe saw them; None where none has."""
+
+    def halt(
+        self,
+        *,
+        scope: str,
+        incident_id: str,
+        actor: str,
+        reason: str,
+        seconds: float | None,
+        terminate: bool,
+    ) -> FencedHalt:
+        """Halt on every host, and say what that came to."""
+
+    def reopen(self, *, actor: str, reason: str, seen: tuple[FenceRow, ...] | None) -> None:
+        """Clear the halts among the rows `seen`; those that stand where that is None.
+
+        Raises:
+            ResetRefusedError: one of them was halted again since.
+            CriticalError: the database does not answer.
+        """
+
+
+@runtime_checkable
+class Fenced(Protocol):
+    """A dependency that may have a fence."""
+
+    @property
+    def fence(self) -> Fence:
+        """Its fence."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that hold it: the whole, and its own."""
+
+
+class Fleet:
+    """Speak through the fences of `dependencies`."""
+
+    def __init__(self, dependencies: Mapping[str, Dependency]) -> None:
+        self._dependencies = dependencies
+        self._known: dict[str, FenceRow] = {}
+        self.last: tuple[FencedHalt, ...] = ()
+
+    def _fences(self) -> Iterator[Fence]:
+        for dependency in tuple(self._dependencies.values()):
+            if isinstance(dependency, Fenced):
+                yield dependency.fence
+
+    @property
+    def has_fences(self) -> bool:
+        """True where there is anything to halt behind."""
+        return any(fence.is_fenced for fence in self._fences())
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that hold this service."""
+        found = [each for each in self._dependencies.values() if isinstance(each, Fenced)]
+        return frozenset(scope for each in found for scope in each.scopes)
+
+    # What the fences say
+
+    def halted(self) -> FenceRow | None:
+        """Return the halt that stands, as far as was seen; the one of the whole first."""
+        rows = [row for fence in self._fences() for row in fence.rows or () if row.is_halted]
+        return min(rows, key=lambda row: row.scope, default=None)
+
+    def news(self, incident: Incident | None) -> FenceRow | None:
+        """Return the halt that stands, where this process has not told it yet.
+
+        One of the open incident's own is told already.
+        """
+        row = self.halted()
+        if row is None:
+            return None
+        known, self._known[row.scope] = self._known.get(row.scope), row
+        if known is None or known.incident_id != row.incident_id:
+            is_told = incident is not None and incident.incident_id == row.incident_id
+            return None if is_told else row
+        return row if row.epoch > known.epoch else None
+
+    def prove(self) -> str:
+        """Return where no fence says halted.
+
+        Raises:
+            UnprovenError: one does.
+        """
+        row = self.halted()
+        if row is not None:
+            text = f"{row}; a person's reset opens the fence, on every host"
+            raise UnprovenError(text, needs_person=True)
+        return "no fence says halted"
+
+    def reset_of(self, incident: Incident | None, *, is_held: bool) -> FenceRow | None:
+        """Return who has reset the halt that an incident is, where all fences are open since.
+
+        None where something else holds it: a halt of this host's own counts only where nothing
+        else came to its incident.
+        """
+        if incident is None or self.halted() is not None:
+            return None
+        is_own = incident.kind == "halt" and incident.occurrences == 1
+        if not is_own and (is_held or incident.kind != ELSEWHERE):
+            return None
+        rows = [row for fence in self._fences() for row in fence.rows or ()]
+        return next((row for row in rows if row.incident_id == incident.incident_id), None)
+
+    # What this host says
+
+    def halt(
+        self,
+        incident: Incident,
+        *,
+        scope: str,
+        actor: str,
+        reason: str,
+        seconds: float | None,
+        terminate: bool,
+    ) -> tuple[FencedHalt, ...]:
+        """Halt behind every fence, one after the other, and say what each came to."""
+        self.last = tuple(
+            fence.halt(
+                scope=scope,
+                incident_id=incident.incident_id,
+                actor=actor,
+                reason=reason,
+                seconds=seconds,
+                terminate=terminate,
+            )
+            for fence in self._fences()
+        )
+        for halt in self.last:
+            logger.log(logging.WARNING if halt.is_exact else logging.ERROR, "halt: %s", halt)
+        return self.last
+
+    def reopen(self, *, actor: str, reason: str, force: bool) -> tuple[str, ...]:
+        """Clear the halts that were seen; return what could not be, where `force` goes on.
+
+        Raises:
+            ResetRefusedError: a newer halt stands, or a fence could not be cleared.
+        """
+        failed = []
+        for fence in self._fences():
+            is_due = fence.rows is None or any(row.is_halted for row in fence.rows)
+            if not fence.is_fenced or not is_due:
+                continue
+            try:
+                fence.reopen(actor=actor, reason=reason, seen=fence.rows)
+            except CriticalError as error:
+                failed.append(f"a fence could not be asked ({error.kind}), so its halt stands")
+        if failed and not force:
+            raise ResetRefusedError("; ".join(failed), (CHECK,))
+        return tuple(failed)
+
+    def advice(self) -> tuple[str, ...]:
+        """Return what the last halt could not promise, a sentence for each database."""
+        return tuple(f"the halt is not exact: {halt}" for halt in self.last if not halt.is_exact)
