@@ -24,7 +24,7 @@ from failstop.testing import PostgresServer
 APP = """
 import os
 from flask import Flask
-from failstop import Database, FailSafe, Recovery
+from failstop import Database, FailSafe, OperationsSuspendedError, Recovery
 from failstop.flask import FailStop
 from failstop.prometheus import instrument
 
@@ -47,7 +47,17 @@ def pid():
     return str(os.getpid())
 """
 CONFIG = """
+import contextlib
+
 from prometheus_client import multiprocess
+
+
+def when_ready(server):
+    if PRELOADS:  # what the master counted is not the workers' to tell
+        import trading_api
+
+        with contextlib.suppress(trading_api.OperationsSuspendedError):
+            trading_api.failsafe.require()
 
 
 def post_fork(server, worker):
@@ -124,6 +134,7 @@ def test_workers_are_told_as_one_service(
         wait_until(lambda: workers("operations_total", **read) == 20)
         assert (workers("observation_timestamp_seconds") or 0) > 0
         assert workers("database_up", database="database") == 2
+        assert workers("refusals_total") == 0
 
         breakable_postgres.kill()
         wait_until(lambda: workers.are("FAIL_SAFE"), 30)

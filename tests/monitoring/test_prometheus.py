@@ -259,9 +259,9 @@ def test_no_label_holds_what_a_person_or_a_failure_said(
 
 def test_a_name_that_holds_a_url_is_told_without_it(scraped: Scraped) -> None:
     service = f"api of postgresql://me:{SECRET}@db/x"
-    failsafe = FailSafe(service)
+    failsafe = FailSafe(service, sinks=[CapturingSink(f"https://me:{SECRET}@pager")])
     with instrument(failsafe, scraped.registry):
-        assert "failstop_processes{" in scraped.text
+        assert "failstop_alerts_pending{" in scraped.text
         assert SECRET not in scraped.text
 
 
