@@ -647,7 +647,7 @@ def test_what_nobody_began_is_begun_by_the_next_start(make: Make, path: Path) ->
     """The process died between the trip and the action, or a person halted a dead service."""
     with FailSafe("api", store=path, recovery=SLOW):
         pass
-    incident = offline.halt(path, actor="alice", reason="wrong prices")
+    incident = offline.halt(path, actor="alice", reason="wrong prices").incident
     called = Called()
     failsafe = make(actions=(called,))
     failsafe.start()

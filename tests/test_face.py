@@ -20,6 +20,7 @@ FLOORS = [
     ("_chain", "_latch", "_observers", "_scope", "_standing", "_storefile", "alerts", "diagnosis"),
     (
         "_action_log",
+        "_attendance",
         "_commits",
         "_doorbell",
         "_evidence",

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar, overload
 
 from failstop import _scope
 from failstop._actions import ACTION_TIMEOUT, Action, ActionFunction, Actions, action_of
+from failstop._attendance import Attendance
 from failstop._commits import Commits
 from failstop._departure import Departure
 from failstop._doorbell import Doorbell
@@ -121,6 +122,7 @@ class FailSafe:
         self._notes = Notes(self._keeper, self._refusals, self._reduction)
         self._alert_errors: dict[str, str] = {}
         self.commits: Commits = Commits(self._keeper.store.path)
+        self.attendance: Attendance = Attendance(self._keeper.store.path)
         self.baselines: Baselines = Baselines(self._keeper)
         self._doubts = Doubts(
             self._keeper,
@@ -296,6 +298,7 @@ class FailSafe:
         for dependency in self._dependencies.values():
             verify_settings(dependency)
         self._is_started = True
+        self.attendance.enter()
         self._dispatcher.start()
         self._look()
         self._rounds.start()
@@ -314,6 +317,7 @@ class FailSafe:
             call(dependency.close)
         self.watchdog.close(CLOSE_TIMEOUT)
         self.commits.close()
+        self.attendance.leave()
         self._keeper.store.close()
         _living.discard(self)  # a fork has nothing to do for it
 
@@ -592,6 +596,7 @@ class FailSafe:
 
     def adopt_halt(self, row: FenceRow) -> None:
         """Stop because a database's fence says halted; whoever has read it there calls this."""
+        self._fleet.know(row)
         said = (redact(row.actor), redact(row.reason), redact(row.incident_id))
         change = self._keeper.halt_elsewhere(*said)
         if change is not None:
@@ -793,6 +798,7 @@ class FailSafe:
         self._keeper.after_fork_in_child()
         self.watchdog.after_fork()
         self.commits.after_fork()
+        self.attendance.after_fork(is_started=self._is_started)
         self._observers.after_fork()
         self._historian.after_fork()
         self._doubts.after_fork()

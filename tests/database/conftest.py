@@ -201,7 +201,9 @@ def server_to_break(
 def own_server(server_to_break: PostgresServer) -> Iterator[PostgresServer]:
     """A server of the test's own, to kill, freeze and configure, with the table `trades`."""
     server_to_break.execute("DROP TABLE IF EXISTS trades")
-    server_to_break.execute("TRUNCATE failstop.receipt, failstop.witness, failstop.fence")
+    server_to_break.execute(
+        "TRUNCATE failstop.receipt, failstop.witness, failstop.fence, failstop.process"
+    )
     server_to_break.execute("CREATE TABLE trades (id integer PRIMARY KEY, price integer)")
     yield server_to_break
     make_whole(server_to_break)

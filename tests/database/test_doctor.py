@@ -107,7 +107,7 @@ def found(findings: tuple[Finding, ...]) -> list[tuple[str, str, Severity]]:
         ),
         (
             replace(SOUND, pooling=Pooling.TRANSACTION, sources={"statement_timeout": "user"}),
-            ("pooling", "C12", WARNED),
+            ("pooling", "C4", WARNED),
         ),
         (replace(SOUND, missing=("failstop.receipt",)), ("schema", "C5, C6, C7", REFUSED)),
         (replace(SOUND, receipts=False), ("receipts", "C5, C6", WARNED)),
@@ -127,6 +127,11 @@ def test_a_setting_is_refused_where_it_voids_a_claim_and_warned_of_where_it_weak
     assert found(judge(facts)) == [expected]
 
 
+def test_notifications_through_a_pool_of_transactions_are_refused() -> None:
+    facts = replace(SOUND, pooling=Pooling.TRANSACTION, listens=True)
+    assert found(judge(facts)) == [("listen_url", "C12", REFUSED), ("pooling", "C4", WARNED)]
+
+
 @pytest.mark.parametrize(
     "facts",
     [
@@ -139,6 +144,8 @@ def test_a_setting_is_refused_where_it_voids_a_claim_and_warned_of_where_it_weak
         replace(SOUND, hosts=3, session_attrs="read-write"),
         replace(SOUND, hosts=3, session_attrs="primary"),
         replace(SOUND, pooling=Pooling.SESSION, sources={"statement_timeout": "user"}),
+        replace(SOUND, pooling=Pooling.SESSION, listens=True),
+        replace(SOUND, listens=True),
     ],
 )
 def test_sound_settings_have_no_finding(facts: Facts) -> None:
@@ -302,7 +309,8 @@ def test_a_pooler_that_loses_the_timeouts_is_refused(
 ) -> None:
     with pgbouncer(durable_server, mode) as url:
         client = clients(driver, through(url, driver), start=False)
-        assert settings_of(client.database.findings(), REFUSED) == {"statement_timeout"}
+        expected = {"statement_timeout"} | ({"listen_url"} if mode == "transaction" else set())
+        assert settings_of(client.database.findings(), REFUSED) == expected
         client.close()
 
 
@@ -314,8 +322,9 @@ def test_a_pool_of_transactions_is_told_from_one_of_sessions(
 ) -> None:
     with pgbouncer(timeouts, mode, server_round_robin=round_robin) as url:
         have_servers(url, 4)
-        client = clients(driver, through(url, driver), start=False)
-        expected = [("pooling", "C12", WARNED)] if mode == "transaction" else []
+        direct = timeouts.url(driver=None)
+        client = clients(driver, through(url, driver), start=False, listen_url=direct)
+        expected = [("pooling", "C4", WARNED)] if mode == "transaction" else []
         assert found(client.database.findings()) == expected
         client.close()
 
@@ -342,7 +351,7 @@ def test_a_session_s_own_timeouts_are_refused_in_a_pool_of_transactions(
             connection.execute("SET statement_timeout = 1000")
             connection.commit()
 
-        database = Database(engine, failsafe)
+        database = Database(engine, failsafe, listen_url=durable_server.url(driver=None))
         assert settings_of(database.findings(), REFUSED) == {"pooling"}
         failsafe.close()
 

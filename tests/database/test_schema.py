@@ -31,7 +31,13 @@ from failstop.recovery import Recovery
 from failstop.testing import PostgresDatabase, PostgresServer
 
 QUIET = Recovery(probe_interval=60)
-ALL = ("failstop.fence", "failstop.horizon", "failstop.receipt", "failstop.witness")
+ALL = (
+    "failstop.fence",
+    "failstop.horizon",
+    "failstop.process",
+    "failstop.receipt",
+    "failstop.witness",
+)
 DAY = timedelta(days=1)
 
 
@@ -246,6 +252,8 @@ def role_engine(governed: PostgresDatabase, role: str) -> Iterator[Engine]:
         "INSERT INTO failstop.witness (process, counter) VALUES ('p', 1)",
         "UPDATE failstop.witness SET counter = 2, seen_at = now()",
         "SELECT * FROM failstop.horizon",
+        "SELECT * FROM failstop.process",
+        "DELETE FROM failstop.process",
         "LOCK TABLE failstop.fence IN ROW SHARE MODE",
         "LOCK TABLE failstop.fence IN EXCLUSIVE MODE",
         "SELECT * FROM failstop.fence",

@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "failstop.cli._doctor:doctor",
     "drill": "failstop.cli._drill:drill",
     "explain": "failstop.cli._explain:explain",
+    "fleet": "failstop.cli._fleet:fleet",
     "halt": "failstop.cli._reset:halt",
     "indoubt": "failstop.cli._indoubt:indoubt",
     "journal": "failstop.cli._journal:journal",

@@ -40,6 +40,7 @@ def connected(
     *,
     receipts: bool = True,
     fence: bool = True,
+    listen_url: str | None = None,
     name: str = "database",
 ) -> Iterator[Database | AsyncDatabase]:
     """Give the database as a service would have it, which is never started.
@@ -53,7 +54,7 @@ def connected(
     failsafe = FailSafe("failstop-command")
     try:
         settings = {"deadline": deadline, "receipts": receipts, "fence": fence}
-        yield _connect(url, failsafe, name=name, **settings)
+        yield _connect(url, failsafe, name=name, listen_url=listen_url, **settings)
     except NoSuchModuleError:
         raise ConfigurationError(
             "the database URL names a kind or driver that SQLAlchemy does not know; "

@@ -18,6 +18,9 @@ __all__ = ["doctor"]
 @database_options
 @click.option("--no-receipts", is_flag=True, help="For a service that has receipts=False.")
 @click.option("--no-fence", is_flag=True, help="For a service that has fence=False.")
+@click.option(
+    "--listen-url", envvar="DATABASE_LISTEN_URL", help="For a service that has listen_url=."
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_context
 def doctor(
@@ -26,6 +29,7 @@ def doctor(
     deadline: float,
     no_receipts: bool,
     no_fence: bool,
+    listen_url: str | None,
     as_json: bool,
 ) -> None:
     """Connect as a service would and name each setting that voids or weakens a claim.
@@ -33,7 +37,9 @@ def doctor(
     Changes nothing and shows neither URL nor password. Exit code 1: a setting is refused, or the
     database does not answer.
     """
-    with connected(url, deadline, receipts=not no_receipts, fence=not no_fence) as database:
+    with connected(
+        url, deadline, receipts=not no_receipts, fence=not no_fence, listen_url=listen_url
+    ) as database:
         found = database.findings()
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in found], indent=2))

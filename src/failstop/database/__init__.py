@@ -7,6 +7,7 @@ from failstop.database._deadline import deadline
 from failstop.database._findings import Finding, Severity
 from failstop.database._health import DatabaseHealth
 from failstop.database._prune import Pruned
+from failstop.database._roll import Process
 
 if TYPE_CHECKING:
     from failstop.database._async import AsyncDatabase
@@ -17,6 +18,7 @@ __all__ = [
     "DatabaseHealth",
     "Finding",
     "IsolationLevel",
+    "Process",
     "Pruned",
     "Severity",
     "deadline",

@@ -60,6 +60,7 @@ class AsyncDatabase(GuardedDatabase):
         receipts: bool = True,
         fence: bool = True,
         scope: str = WHOLE,
+        listen_url: str | URL | None = None,
         diagnoser: Diagnoser | None = None,
     ) -> None:
         if not isinstance(engine, AsyncEngine):
@@ -76,10 +77,11 @@ class AsyncDatabase(GuardedDatabase):
             receipts=receipts,
             fence=fence,
             scope=scope,
+            listen_url=listen_url,
             diagnoser=diagnoser,
         )
         self._engine = engine
-        failsafe.watch(self, is_database=True)
+        self._be_watched()
 
     @classmethod
     def connect(
@@ -93,6 +95,7 @@ class AsyncDatabase(GuardedDatabase):
         receipts: bool = True,
         fence: bool = True,
         scope: str = WHOLE,
+        listen_url: str | URL | None = None,
         diagnoser: Diagnoser | None = None,
         **engine_options: Any,
     ) -> Self:
@@ -114,6 +117,7 @@ class AsyncDatabase(GuardedDatabase):
             receipts=receipts,
             fence=fence,
             scope=scope,
+            listen_url=listen_url,
             diagnoser=diagnoser,
         )
 

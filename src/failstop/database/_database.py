@@ -15,16 +15,19 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.sql.elements import TextClause
 
 from failstop._failsafe import FailSafe
-from failstop._fence import WHOLE, require_scope
+from failstop._fence import WHOLE, FenceRow, require_scope
 from failstop.counts import DatabaseCounts
 from failstop.database import schema
+from failstop.database._address import Address
 from failstop.database._deadline import GRACE
 from failstop.database._deadline import deadline as deadline_of
+from failstop.database._drivers import driver_of
 from failstop.database._facts import read_facts
 from failstop.database._fencing import Fencing
 from failstop.database._findings import Finding, judge, refusal
 from failstop.database._guard import Guard, require_plain
 from failstop.database._health import DatabaseHealth
+from failstop.database._listener import Listener
 from failstop.database._probe import Probe, require_writable
 from failstop.database._prune import Pruned, Pruning
 from failstop.database._receipts import (
@@ -38,6 +41,7 @@ from failstop.database._receipts import (
     select_statement,
     store_statement,
 )
+from failstop.database._roll import Process, call_roll
 from failstop.database._settings import engine_arguments, require_url
 from failstop.diagnosis import Diagnoser, Phase, to_error
 from failstop.errors import (
@@ -88,6 +92,7 @@ class GuardedDatabase:
         receipts: bool,
         fence: bool,
         scope: str,
+        listen_url: str | URL | None,
         diagnoser: Diagnoser | None,
     ) -> None:
         if not isinstance(failsafe, FailSafe):
@@ -117,9 +122,39 @@ class GuardedDatabase:
             ask=self._ask_apart,
             abandon=self._guard.abandon,
         )
+        self._listener = self._make_listener(listen_url)
+
         self._probe = Probe(
             name, failsafe.baselines, self._guard.recall, self._guard.settlement.engine
         )
+
+    def _make_listener(self, listen_url: str | URL | None) -> Listener | None:
+        """Make what hears of halts and resets at once, where there is a fence to hear of."""
+        if self._scope is None or not self._fencing.is_fenced:
+            if listen_url is not None:
+                raise ConfigurationError("listen_url is for a fence, and so for PostgreSQL only")
+            return None
+        driver = driver_of(self._guard.engine.dialect)
+        return Listener(
+            self._name,
+            self._failsafe,
+            Address(self._name, listen_url, driver, lambda: self._guard.arguments),
+            scope=self._scope,
+            deadline=self._deadline,
+            connect_deadline=self._connect_deadline,
+            hear=self._hear,
+        )
+
+    def _hear(self, rows: tuple[FenceRow, ...]) -> None:
+        """Stop at once where the fence says halted; all else is for the next check round."""
+        halt = self._fencing.hear(rows)
+        if halt is not None and self._failsafe.incident is None:
+            self._failsafe.adopt_halt(halt)
+
+    def _be_watched(self) -> None:
+        self._failsafe.watch(self, is_database=True)
+        if self._listener is not None:
+            self._failsafe.watch(self._listener)
 
     @property
     def engine(self) -> Any:
@@ -243,6 +278,8 @@ class GuardedDatabase:
         is_normal = self._failsafe.is_normal
         said, found = self._probe.prove(connection, None if is_normal else self._require_sound)
         self._fencing.look(connection)
+        if self._listener is not None:
+            self._listener.call(connection)
         if found is not None:
             raise found
         return said
@@ -264,6 +301,8 @@ class GuardedDatabase:
         self._require_sound(connection)
 
     def _require_sound(self, connection: Connection) -> None:
+        if self._listener is not None:
+            self._listener.learn(connection)
         found = self._judge(connection)
         self._note(found)
         refused = refusal(self._name, found)
@@ -278,6 +317,7 @@ class GuardedDatabase:
             deadline=self._deadline,
             receipts=self._receipts,
             fence=self._scope is not None,
+            listens=self._listener is not None and not self._listener.is_led_elsewhere,
         )
         return judge(facts)
 
@@ -308,6 +348,15 @@ class GuardedDatabase:
             CriticalDatabaseError: the database failed.
         """
         return self._ask(schema.missing)
+
+    def processes(self) -> tuple[Process, ...]:
+        """Return every process of the fleet that this database knows; a plain call on both.
+
+        Raises:
+            ConfigurationError: the database is not PostgreSQL, or its schema is missing or old.
+            CriticalDatabaseError: the database failed.
+        """
+        return self._ask(_call_roll)
 
     def prune_receipts(
         self,
@@ -401,6 +450,8 @@ class Database(GuardedDatabase):
             on every host. Without it claim C7 is void.
         scope: the part of the system that this service is of, such as "venue-a"; a halt of it, or
             of the whole, stops the service.
+        listen_url: the URL of the server itself, where the engine's connections go through a
+            pooler in transaction mode; halts and resets on other hosts are heard by it.
         diagnoser: what an exception means; the default policy where it is None.
 
     Raises:
@@ -419,6 +470,7 @@ class Database(GuardedDatabase):
         receipts: bool = True,
         fence: bool = True,
         scope: str = WHOLE,
+        listen_url: str | URL | None = None,
         diagnoser: Diagnoser | None = None,
     ) -> None:
         _require_sync(engine)
@@ -431,10 +483,11 @@ class Database(GuardedDatabase):
             receipts=receipts,
             fence=fence,
             scope=scope,
+            listen_url=listen_url,
             diagnoser=diagnoser,
         )
         self._engine = engine
-        failsafe.watch(self, is_database=True)
+        self._be_watched()
 
     @classmethod
     def connect(
@@ -448,6 +501,7 @@ class Database(GuardedDatabase):
         receipts: bool = True,
         fence: bool = True,
         scope: str = WHOLE,
+        listen_url: str | URL | None = None,
         diagnoser: Diagnoser | None = None,
         **engine_options: Any,
     ) -> Self:
@@ -462,6 +516,7 @@ class Database(GuardedDatabase):
             receipts: as in the constructor.
             fence: as in the constructor.
             scope: as in the constructor.
+            listen_url: as in the constructor.
             diagnoser: as in the constructor.
             **engine_options: further arguments of `sqlalchemy.create_engine()`.
 
@@ -481,6 +536,7 @@ class Database(GuardedDatabase):
             receipts=receipts,
             fence=fence,
             scope=scope,
+            listen_url=listen_url,
             diagnoser=diagnoser,
         )
 
@@ -651,6 +707,16 @@ class Database(GuardedDatabase):
         except Exception:
             self._guard.probe_engine.dispose()  # the next session may be another server's
             raise
+
+
+def _call_roll(connection: Connection) -> tuple[Process, ...]:
+    if connection.dialect.name != "postgresql":
+        raise ConfigurationError("the fleet is known to PostgreSQL only")
+    if "failstop.process" in " ".join(schema.missing(connection)):
+        raise ConfigurationError(
+            "this database has no table of processes, or an old one; run failstop schema apply"
+        )
+    return call_roll(connection)
 
 
 def statement_of(sql: str | Executable) -> Executable:

@@ -51,6 +51,7 @@ def read_facts(
     deadline: float,
     receipts: bool,
     fence: bool,
+    listens: bool,
 ) -> Facts:
     """Read everything; a pooler that is seen costs a second connection.
 
@@ -61,6 +62,7 @@ def read_facts(
         deadline: seconds for one call.
         receipts: whether transactions write them.
         fence: whether transactions pass it.
+        listens: whether halts elsewhere are heard by such connections.
     """
     sync_engine: Engine = getattr(engine, "sync_engine", engine)
     dialect = connection.dialect.name
@@ -90,6 +92,7 @@ def read_facts(
         allowed=allowed,
         receipts=receipts,
         fence=fence,
+        listens=listens,
         missing=missing,
     )
 

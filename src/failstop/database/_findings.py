@@ -75,6 +75,7 @@ class Facts:
         allowed: the settings that the server says may cost durability.
         receipts: whether transactions write them.
         fence: whether transactions pass it.
+        listens: whether halts and resets elsewhere are heard by these connections.
         missing: the tables and columns of failstop's own that are not there but needed.
     """
 
@@ -91,6 +92,7 @@ class Facts:
     allowed: frozenset[str] = frozenset()
     receipts: bool = True
     fence: bool = True
+    listens: bool = False
     missing: tuple[str, ...] = ()
 
     def is_set(self, name: str, *values: str) -> bool:
@@ -268,12 +270,21 @@ RULES = (
     ),
     _Rule(
         "pooling",
-        "C12",
+        "C4",
         WARNED,
         lambda facts: _is_pooled(facts) and not facts.is_of_session("statement_timeout"),
-        "a pooler hands the server connection to another client after each transaction, so neither "
-        "notifications nor prepared statements can be relied on",
+        "a pooler hands the server connection to another client after each transaction, so a "
+        "statement that the driver has prepared may be unknown, and that looks like an outage",
         "connect to the server itself or to a pool in session mode",
+    ),
+    _Rule(
+        "listen_url",
+        "C12",
+        REFUSED,
+        lambda facts: _is_pooled(facts) and facts.listens,
+        "a pooler hands the server connection to another client after each transaction, so this "
+        "host hears of no halt and of no reset on another one",
+        "give the database listen_url=, the URL of the server itself or of a pool in session mode",
     ),
     _Rule(
         "idle_in_transaction_session_timeout",

@@ -148,6 +148,7 @@ class Guard:
         self.recall = Recall(name, failsafe.baselines)
         self.generation = 0
         self.target: Target | None = None
+        self.arguments: dict[str, Any] | None = None
         self._connect_deadline = connect_deadline
         self._settings = session_settings(engine.dialect.name, deadline)
         # a creator of the user's own makes sessions that are told nothing of the deadline
@@ -224,7 +225,7 @@ class Guard:
             service=f"{self.failsafe.service}{MONITOR if is_probe else ''}",
             bound=self._connect_async,
         )
-        self.target = target_of(cparams)
+        self.target, self.arguments = target_of(cparams), dict(cparams)
 
     def connect(self, create: Callable[[Any], Any], entry: ConnectionPoolEntry) -> Any:
         """Make the connection of a pool entry, in time, with an armed line; called by the pool."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     Executable,
     Integer,
     MetaData,
@@ -40,6 +41,7 @@ __all__ = [
     "horizon",
     "metadata",
     "missing",
+    "process",
     "receipt",
     "require_supported",
     "schema_sql",
@@ -91,6 +93,22 @@ witness: Table = Table(
 )
 """A counter row for each process, raised at every probe."""
 
+process: Table = Table(
+    "process",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("patience", Double, nullable=False),
+    Column("seen_at", DateTime(True), nullable=False, server_default=func.now()),
+)
+"""The roll: a row for each process that is there, written with its probes."""
+
 fence: Table = Table(
     "fence",
     metadata,
@@ -109,8 +127,12 @@ RIGHTS = {
     witness: "SELECT, INSERT, UPDATE",
     horizon: "SELECT",
     fence: "SELECT, INSERT, UPDATE",
+    process: "SELECT, INSERT, UPDATE, DELETE",
 }
 """What a service's role needs, and no more; without UPDATE on the fence it may trade, not halt."""
+
+COORDINATION = ("fence", "process")
+"""What belongs to the fence."""
 
 COLUMNS = text(
     "SELECT pg_class.relname, pg_attribute.attname FROM pg_attribute "
@@ -188,7 +210,7 @@ def missing(
     if not receipts and not fence:
         return ()
     tables = _tables(connection.dialect.name)
-    wanted = [each for each in tables if (fence if each.name == "fence" else receipts)]
+    wanted = [each for each in tables if (fence if each.name in COORDINATION else receipts)]
     return tuple(_missing(wanted, _present(connection)))
 
 

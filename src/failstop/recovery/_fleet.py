@@ -118,6 +118,10 @@ class Fleet:
             return None if is_told else row
         return row if row.epoch > known.epoch else None
 
+    def know(self, row: FenceRow) -> None:
+        """Note that a halt was told here already; a later one than that is news."""
+        self._known[row.scope] = row
+
     def prove(self) -> str:
         """Return where no fence says halted.
 
