@@ -1,11 +1,14 @@
 r"""The trading gateway: the FastAPI service that owns the trading database.
 
     DATABASE_URL=postgresql://… python -m trading.schema
-    DATABASE_URL=postgresql://… FAILSTOP_STORE=var/gateway.db \
+    DATABASE_URL=postgresql://… EXCHANGE_URL=http://… FAILSTOP_STORE=var/gateway.db \
         uvicorn --factory fastapi_app:create_app
 
+With FAILSTOP_ADMIN_TOKEN a person may halt and reset it over HTTP; without there is no such path.
+
 Handlers are plain functions: FastAPI runs them in worker threads, and the protection reaches
-there. None of them mentions failstop, because `install()` protects every route.
+there. `install()` protects every route, so they do not mention failstop, but where one calls
+another system that is critical.
 """
 
 import logging
@@ -15,14 +18,19 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from failstop import Database, FailSafe, KeyInFlightError
+from failstop import Database, FailSafe, Gateway, KeyInFlightError, Outcome
 from failstop.alerts import LoggingSink
+from failstop.events import Incident
 from failstop.fastapi import install
-from trading import DuplicateOrderError, Order, Side, TradeService
+from failstop.prometheus import instrument
+from trading import DuplicateOrderError, Exchange, Order, Reconciliation, Side, TradeService
+
+logger = logging.getLogger(__name__)
 
 OrderId = Annotated[str, Field(pattern=r"^[\w.:-]{1,64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -46,7 +54,10 @@ def create_app() -> FastAPI:
     """Make the service; without its settings there is none."""
     logging.basicConfig(level=logging.INFO)
     store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
-    failsafe = FailSafe("trading-gateway", store=store, sinks=[LoggingSink()])
+    exchange = Exchange(os.environ["EXCHANGE_URL"])
+    failsafe = FailSafe(
+        "trading-gateway", store=store, sinks=[LoggingSink()], reduce_only=("cancel",)
+    )
     database = Database.connect(os.environ.get("DATABASE_URL"), failsafe, deadline=2.0)
 
     @asynccontextmanager
@@ -55,13 +66,56 @@ def create_app() -> FastAPI:
             yield
 
     app = FastAPI(title="Trading gateway", lifespan=lifespan)
-    install(app, failsafe=failsafe, database=database)
+    install(
+        app,
+        failsafe=failsafe,
+        database=database,
+        exempt=("/metrics",),
+        operations={"DELETE /api/orders/{order_id}": "cancel"},
+        admin_token=os.environ.get("FAILSTOP_ADMIN_TOKEN"),
+    )
     app.state.database = database
-    add_routes(app, TradeService(database))
+    add_safety(failsafe, exchange, Reconciliation(exchange, database.engine))
+    add_order_routes(app, TradeService(database))
+    add_cancel_route(app, exchange, Gateway("exchange", failsafe, probe=exchange.ask))
+    add_metrics(app, failsafe)
     return app
 
 
-def add_routes(app: FastAPI, trades: TradeService) -> None:
+def add_safety(failsafe: FailSafe, exchange: Exchange, reconciliation: Reconciliation) -> None:
+    """Say what is done when an incident opens, and what else has to be true before it ends."""
+
+    @failsafe.on_trip(timeout=10.0)
+    def cancel_open_orders(incident: Incident) -> None:
+        exchange.cancel_all()
+
+    @failsafe.check(timeout=5.0)
+    def exchange_agrees() -> bool:
+        return reconciliation.agrees()
+
+    @failsafe.on_resolved
+    def note_outcome(key: str, outcome: Outcome) -> None:
+        """Its caller was told UNKNOWN, and learns it by sending the order again."""
+        logger.warning("%s is %s", key, outcome)
+
+
+def add_metrics(app: FastAPI, failsafe: FailSafe) -> None:
+    instrument(failsafe)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def add_cancel_route(app: FastAPI, exchange: Exchange, gateway: Gateway) -> None:
+    @app.delete("/api/orders/{order_id}", status_code=204)
+    def cancel_order(order_id: OrderId) -> None:
+        """Served in a halt too, unless the database is in doubt."""
+        with gateway.guard():
+            exchange.cancel(order_id)
+
+
+def add_order_routes(app: FastAPI, trades: TradeService) -> None:
     @app.get("/api/trades")
     def list_trades(user: Annotated[str | None, Query(max_length=64)] = None) -> dict[str, Any]:
         return {"trades": [trade.to_dict() for trade in trades.get_all(user)]}

@@ -1,6 +1,7 @@
 """The client of the trading gateway, for the services that trade through it."""
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -21,6 +22,11 @@ class GatewayClient:
             answer = self._http.get("/api/trades", params=wanted).raise_for_status()
         trades: list[dict[str, Any]] = answer.json()["trades"]
         return trades
+
+    def cancel(self, order_id: str) -> None:
+        """Have the gateway cancel an order; it may be said twice."""
+        with self._gateway.guard():
+            self._http.delete(f"/api/orders/{quote(order_id, safe='')}").raise_for_status()
 
     def _ready(self) -> httpx.Response:
         """Ask whether the gateway is in NORMAL: only 200 passes."""

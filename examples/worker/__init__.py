@@ -1,7 +1,8 @@
 """The order worker: takes orders from a spool and places each of them exactly once.
 
     DATABASE_URL=postgresql://… python -m trading.schema
-    DATABASE_URL=postgresql://… FAILSTOP_STORE=var/worker.db python -m worker DIRECTORY
+    DATABASE_URL=postgresql://… EXCHANGE_URL=http://… FAILSTOP_STORE=var/worker.db \
+        python -m worker DIRECTORY
 
 A message is acknowledged when its trade is committed, and not before. Whatever is unclear, the
 message stays: `TradeService.place` takes effect once for each order, however often it is delivered.

@@ -1,4 +1,8 @@
-"""`python -m worker DIRECTORY`: run until SIGTERM or SIGINT, then finish the message in hand."""
+"""`python -m worker DIRECTORY`: run until SIGTERM or SIGINT, then finish the message in hand.
+
+When an incident opens it leaves with code 70: let a supervisor start it anew (systemd's
+`Restart=on-failure`, a container's restart policy). Then it waits for the recovery.
+"""
 
 import logging
 import os
@@ -9,7 +13,8 @@ from threading import Event
 
 from failstop import Database, FailSafe
 from failstop.alerts import LoggingSink
-from trading import TradeService
+from failstop.events import Incident
+from trading import Exchange, TradeService
 from worker import Spool, consume, make_handler
 
 
@@ -19,8 +24,14 @@ def main(directory: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
-    failsafe = FailSafe("order-worker", store=store, sinks=[LoggingSink()])
+    exchange = Exchange(os.environ["EXCHANGE_URL"])
+    failsafe = FailSafe("order-worker", store=store, sinks=[LoggingSink()], on_trip="exit")
     database = Database.connect(os.environ.get("DATABASE_URL"), failsafe, deadline=2.0)
+
+    @failsafe.on_trip(timeout=10.0)
+    def cancel_open_orders(incident: Incident) -> None:
+        exchange.cancel_all()
+
     with failsafe:
         handle = make_handler(failsafe, TradeService(database))
         consume(Spool(directory), failsafe, handle, stopping)

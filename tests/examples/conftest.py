@@ -7,20 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.examples.harness import Service, Start, reserved_port
+from tests.examples.harness import TOKEN, PaperExchange, Service, Start, reserved_port
 
 from failstop.testing import PostgresDatabase, PostgresServer
 from trading import schema
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def exchange() -> Iterator[PaperExchange]:
+    with contextlib.closing(PaperExchange()) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def start(tmp_path: Path, exchange: PaperExchange) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def start(*words: str, **environment: str) -> Service:
             port = stack.enter_context(reserved_port())
             words = tuple(word.format(port=port) for word in words)
             environment["FAILSTOP_STORE"] = str(tmp_path / f"{port}.db")
+            environment["EXCHANGE_URL"] = exchange.url
+            environment["FAILSTOP_ADMIN_TOKEN"] = TOKEN
             service = Service(words, port, tmp_path / f"{port}.log", **environment)
             stack.callback(service.close)
             service.start()

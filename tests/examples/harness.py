@@ -8,16 +8,23 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from werkzeug.serving import make_server
+
+from paper_exchange import create_app as create_exchange
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PATIENCE = 60.0
+TOKEN = "the-token-of-a-person-in-these-tests"
+ADMIN = {"Authorization": f"Bearer {TOKEN}"}
+ACTION = 'failstop_actions_total{{action="cancel_open_orders",service="{}",state="ENDED"}}'
 
 
 class Process:
@@ -89,6 +96,20 @@ class Service(Process):
         """Wait until the status endpoint answers 200."""
         self.wait_until(lambda: self._status_of("/api/system/status") == 200)
 
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get("/api/system/status").json()
+        return found
+
+    def metric(self, sample: str) -> float:
+        """Return the value of a sample, with its labels in order; zero where it is not told."""
+        lines = self.client.get("/metrics").raise_for_status().text.splitlines()
+        return next((float(line[len(sample) :]) for line in lines if line.startswith(sample)), 0.0)
+
+    def order_by_person(self, path: str, **fields: object) -> httpx.Response:
+        """Send an order of a person with a token."""
+        given = {"actor": "alice", "reason": "prices look wrong", **fields}
+        return self.client.post(path, json=given, headers=ADMIN)
+
     def alerts(self, action: str) -> int:
         """Return how many alerts of an action the service has logged."""
         return self.log().count(f":failstop.alerts:{action}: ")
@@ -99,6 +120,35 @@ class Service(Process):
         except httpx.TransportError:
             assert self.is_running, self.log()
             return None
+
+
+class PaperExchange:
+    """The exchange of the examples, served by a thread, with the orders that rest there."""
+
+    def __init__(self) -> None:
+        self._server = make_server("127.0.0.1", 0, create_exchange(), threaded=True)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self._server.port}")
+
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url)
+
+    def put(self, order_id: str) -> None:
+        self.client.put(f"/orders/{order_id}").raise_for_status()
+
+    def cancel(self, order_id: str) -> None:
+        self.client.delete(f"/orders/{order_id}").raise_for_status()
+
+    @property
+    def orders(self) -> list[str]:
+        found: list[str] = self.client.get("/orders").json()["orders"]
+        return found
+
+    def close(self) -> None:
+        self.client.close()
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class Start(Protocol):

@@ -15,8 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.examples.harness import (
+    ACTION,
     EXAMPLES,
     PATIENCE,
+    PaperExchange,
     Service,
     Start,
     assert_failure,
@@ -27,6 +29,7 @@ from tests.examples.harness import (
 from failstop.testing import PostgresServer
 
 UVICORN = ("uvicorn", "--factory", "fastapi_app:create_app", "--port", "{port}")
+RESET = "/admin/force-recovery-reset"
 CLIENTS = 50
 LAST = {"Connection": "close"}
 """For a request that ends in a 500, after which uvicorn drops the connection."""
@@ -172,6 +175,64 @@ def test_a_kill_under_fifty_concurrent_requests_gives_503_one_alert_and_comes_ba
     assert set(seen.placed) <= stored
 
 
+def test_a_trip_cancels_open_orders_once_and_recovery_waits_until_the_exchange_agrees(
+    gateway: Service, trading_server: PostgresServer, exchange: PaperExchange
+) -> None:
+    gateway.client.post("/api/orders", json=order(1))
+    exchange.put("order-1")
+    trading_server.kill()
+    assert_failure(gateway.client.get("/api/trades"))
+    gateway.wait_until(lambda: exchange.orders == [])
+    for each in ("order-1", "order-2"):
+        exchange.put(each)
+
+    trading_server.start()
+    gateway.wait_until(lambda: failed_checks(gateway) == ["exchange_agrees"])
+    answer = gateway.client.delete("/api/orders/order-2")
+    assert_failure(answer)  # the database was the cause, so not even this is let through
+
+    exchange.cancel("order-2")
+    gateway.wait_until_operational()
+    assert exchange.orders == ["order-1"]
+    assert gateway.metric(ACTION.format("trading-gateway")) == 1
+    assert gateway.alerts("trigger") == 1
+
+
+def failed_checks(service: Service) -> list[str]:
+    return [check["name"] for check in service.status()["checks"] if check["status"] == "fail"]
+
+
+def test_a_halt_lets_only_cancellations_through_until_a_person_resets_it(
+    gateway: Service, exchange: PaperExchange
+) -> None:
+    assert gateway.client.post("/admin/halt", json={}).status_code == 401
+    halted = gateway.order_by_person("/admin/halt")
+    assert halted.status_code == 200
+    gateway.wait_until(lambda: gateway.metric(ACTION.format("trading-gateway")) == 1)
+    for number in (1, 2):
+        exchange.put(f"order-{number}")
+    assert_failure(gateway.client.post("/api/orders", json=order(1)))
+    assert gateway.client.delete("/api/orders/order-1").status_code == 204
+    assert exchange.orders == ["order-2"]
+
+    page = gateway.client.get("/api/system/status", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert "prices look wrong" in page.text
+    assert [gateway.client.get(path).status_code for path in ("/livez", "/readyz")] == [200, 503]
+    labels = 'service="trading-gateway"'
+    assert gateway.metric(f"failstop_needs_person{{{labels}}}") == 1
+    gateway.wait_until(
+        lambda: gateway.metric(f'failstop_permitted_total{{operation="cancel",{labels}}}') == 1
+    )
+
+    assert gateway.order_by_person(RESET, epoch=0).status_code == 409
+    refused = gateway.order_by_person(RESET, epoch=halted.json()["epoch"])
+    assert (refused.status_code, refused.json()["failed"]) == (409, ["exchange_agrees"])
+    exchange.cancel("order-2")  # which is in no table
+    assert gateway.order_by_person(RESET, epoch=halted.json()["epoch"]).status_code == 200
+    assert gateway.client.post("/api/orders", json=order(1)).status_code == 201
+
+
 def test_a_frozen_database_is_answered_503_and_comes_back_when_it_is_thawed(
     gateway: Service, trading_server: PostgresServer
 ) -> None:
@@ -208,7 +269,8 @@ def test_a_service_started_without_its_database_answers_503_until_that_is_there(
 def test_without_a_database_url_there_is_no_service(tmp_path: Path) -> None:
     path = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
     store = str(tmp_path / "gateway.db")
-    environment = {**os.environ, "PYTHONPATH": path, "FAILSTOP_STORE": store}
+    given = {"FAILSTOP_STORE": store, "EXCHANGE_URL": "http://localhost"}
+    environment = {**os.environ, "PYTHONPATH": path, **given}
     environment.pop("DATABASE_URL", None)
     words = [sys.executable, "-c", "from fastapi_app import create_app; create_app()"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)

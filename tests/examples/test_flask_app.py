@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.examples.harness import EXAMPLES, Service, Start, assert_failure, order
+from tests.examples.harness import (
+    ACTION,
+    EXAMPLES,
+    PaperExchange,
+    Service,
+    Start,
+    assert_failure,
+    order,
+)
 
 from failstop.testing import PostgresDatabase, PostgresServer
 
@@ -95,13 +103,29 @@ def test_settings_that_are_none_are_400_and_no_outage(bot: Service) -> None:
     assert bot.client.get("/readyz").status_code == 200
 
 
-def test_a_killed_database_is_503_for_state_and_settings_until_it_is_back(
-    bot: Service, trading_server: PostgresServer
+def test_a_halt_of_the_bots_lets_only_a_cancellation_through_to_the_gateway(
+    bot: Service, exchange: PaperExchange
 ) -> None:
+    assert bot.order_by_person("/admin/halt").status_code == 200
+    bot.wait_until(lambda: bot.metric(ACTION.format("bot-api")) == 1)
+    exchange.put("order-1")
+    assert_failure(bot.client.get("/api/bot/trades"))
+    assert bot.client.delete("/api/bot/orders/order-1").status_code == 204
+    assert exchange.orders == []
+    assert bot.client.get("/livez").status_code == 200
+    page = bot.client.get("/api/system/status", headers={"Accept": "text/html"})
+    assert "prices look wrong" in page.text
+
+
+def test_a_killed_database_is_503_and_cancels_the_bots_orders_until_it_is_back(
+    bot: Service, trading_server: PostgresServer, exchange: PaperExchange
+) -> None:
+    exchange.put("order-1")
     trading_server.kill()
     assert_failure(bot.client.get("/api/bot/state?user=alice"))
     details = assert_failure(bot.client.put("/api/bot/settings?user=alice", json=PAPER))
     assert details["outcome"] == "NOT_STARTED"
+    bot.wait_until(lambda: exchange.orders == [])
 
     trading_server.start()
     bot.wait_until_operational()
@@ -109,11 +133,14 @@ def test_a_killed_database_is_503_for_state_and_settings_until_it_is_back(
     assert bot.alerts("trigger") == 1
 
 
-@pytest.mark.parametrize("missing", ["DATABASE_URL", "TRADING_GATEWAY_URL", "FAILSTOP_STORE"])
+@pytest.mark.parametrize(
+    "missing", ["DATABASE_URL", "TRADING_GATEWAY_URL", "EXCHANGE_URL", "FAILSTOP_STORE"]
+)
 def test_without_its_settings_there_is_no_service(missing: str, tmp_path: Path) -> None:
     given = {
         "DATABASE_URL": "postgresql://localhost/trading",
         "TRADING_GATEWAY_URL": "http://localhost",
+        "EXCHANGE_URL": "http://localhost",
         "FAILSTOP_STORE": str(tmp_path / "bot.db"),
     }
     environment = {**os.environ, **given}

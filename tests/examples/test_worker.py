@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.examples.harness import Process, order, wait_until
+from tests.examples.harness import PaperExchange, Process, order, wait_until
 
 from failstop.testing import PostgresServer
 from worker import Message, Spool
+
+TRIGGER = ":failstop.alerts:trigger: "
 
 
 class Worker(Process):
     """The worker with its spool."""
 
-    def __init__(self, directory: Path, log: Path, url: str) -> None:
+    def __init__(self, directory: Path, log: Path, **environment: str) -> None:
         store = str(log.with_suffix(".db"))
-        super().__init__(("worker", str(directory)), log, DATABASE_URL=url, FAILSTOP_STORE=store)
+        super().__init__(("worker", str(directory)), log, FAILSTOP_STORE=store, **environment)
         self.spool = Spool(directory)
 
     def put(self, *numbers: int) -> None:
@@ -34,8 +37,11 @@ class Worker(Process):
 
 
 @pytest.fixture
-def worker(tmp_path: Path, trading_server: PostgresServer) -> Iterator[Worker]:
-    worker = Worker(tmp_path / "spool", tmp_path / "log", trading_server.url())
+def worker(
+    tmp_path: Path, trading_server: PostgresServer, exchange: PaperExchange
+) -> Iterator[Worker]:
+    urls = {"DATABASE_URL": trading_server.url(), "EXCHANGE_URL": exchange.url}
+    worker = Worker(tmp_path / "spool", tmp_path / "log", **urls)
     worker.start()
     yield worker
     worker.close()
@@ -84,20 +90,27 @@ def test_a_message_that_holds_no_order_is_set_aside(
     assert placed(trading_server) == ["order-2"]
 
 
-def test_no_message_is_lost_or_placed_twice_when_the_database_is_killed(
-    worker: Worker, trading_server: PostgresServer
+def test_it_leaves_when_the_database_is_killed_and_no_message_is_lost_or_placed_twice(
+    worker: Worker, trading_server: PostgresServer, exchange: PaperExchange
 ) -> None:
+    exchange.put("order-1")
     worker.put(*range(1, 201))
     worker.wait_until(lambda: len(worker.spool.names("done")) > 10)
     trading_server.kill()
-    worker.wait_until(lambda: "trigger: order-worker" in worker.log())
-    waiting = worker.spool.names("incoming")
-    assert waiting
+    assert worker.wait() == os.EX_SOFTWARE
+    assert exchange.orders == []
+    assert worker.log().count(TRIGGER) == 1
+    assert len(worker.spool.names("done")) < 200
     assert worker.spool.names("rejected") == []
 
+    exchange.put("order-2")
+    worker.start()  # as a supervisor does; it stays, and waits
+    worker.wait_until(lambda: worker.spool.names("taken") == [])
     trading_server.start()
     worker.wait_for_done(200)
     assert len(placed(trading_server)) == 200
+    assert exchange.orders == ["order-2"]  # cancelled once an incident, not again by a restart
+    assert worker.log().count(TRIGGER) == 1
 
 
 def test_no_message_is_lost_or_placed_twice_when_the_worker_is_killed(
