@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
-from tests.fleet.conftest import QUICK, Hosts
+from tests.fleet.conftest import QUICK, Host, Hosts
 from tests.waiting import wait_until
 
 from failstop.cli import main
@@ -23,7 +25,8 @@ Captured = pytest.CaptureFixture[str]
 OTHER = """
 import os, sys, time
 from failstop import Database, FailSafe, Recovery
-failsafe = FailSafe("trading", recovery=Recovery(probe_interval=0.1))
+store = sys.argv[2] if len(sys.argv) > 2 else None
+failsafe = FailSafe("trading", store=store, recovery=Recovery(probe_interval=0.1))
 Database.connect(sys.argv[1], failsafe)
 failsafe.start()
 print("started", flush=True)
@@ -63,6 +66,31 @@ def test_a_process_that_is_killed_is_silent_and_one_that_closes_is_gone(
     host.close()
     found = postgres.execute("SELECT pid FROM failstop.process")
     assert found == [(left.pid,)]
+
+
+def test_of_the_processes_that_share_a_store_a_killed_one_is_silent_and_the_others_are_not(
+    hosts: Hosts, postgres: PostgresDatabase, tmp_path: Path
+) -> None:
+    """One of them probes, and writes the rows of all."""
+    elected, follower = (
+        hosts(name, recovery=QUICK, store="shared") for name in ("elected", "follower")
+    )
+    command = [sys.executable, "-c", OTHER, postgres.url(), str(tmp_path / "shared.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"started\n"
+        wait_until(lambda: len(elected.database.processes()) == 3)
+        other.send_signal(signal.SIGKILL)
+    silent = partial(silent_pids, elected)
+    wait_until(lambda: silent() == [other.pid])
+    follower.close()
+    wait_until(lambda: len(elected.database.processes()) == 2)
+    assert silent() == [other.pid]
+    assert len(list(tmp_path.glob("shared.db-process-*"))) == 1
+
+
+def silent_pids(host: Host) -> list[int]:
+    return [each.pid for each in host.database.processes() if each.is_silent]
 
 
 def test_who_was_not_heard_of_for_a_day_is_taken_off_the_roll(
