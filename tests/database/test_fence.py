@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,38 +69,14 @@ def other(host: Client, driver: str, postgres: PostgresDatabase, clients: Client
 
 
 @contextmanager
-def open_elsewhere(other: Client, body: Callable[[Connection], object] = insert) -> Iterator[Any]:
-    """Hold a transaction of another host open; gives what ends it, which returns its error."""
-    begun, may_end = threading.Event(), threading.Event()
-    raised: list[BaseException | None] = []
-
-    def work(connection: Connection) -> None:
-        body(connection)
-        begun.set()
-        assert may_end.wait(30)
-
-    def run() -> None:
-        try:
-            other.transaction(work)
-        except Exception as error:
-            raised.append(error)
-        else:
-            raised.append(None)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert begun.wait(10)
-
-    def end() -> BaseException | None:
-        may_end.set()
-        thread.join(30)
-        assert not thread.is_alive()
-        return raised[0]
-
-    try:
-        yield end
-    finally:
-        end()
+def open_elsewhere(postgres: PostgresDatabase, level: str = LEVELS[0]) -> Iterator[Any]:
+    """Hold a transaction open as a host does that hears of nothing; gives its connection."""
+    url = postgres.url(driver=None)
+    with psycopg.connect(url, application_name="deaf") as connection:
+        connection.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+        connection.execute("LOCK TABLE failstop.fence IN ROW SHARE MODE")
+        connection.execute("INSERT INTO trades VALUES (1, 100)")
+        yield connection
 
 
 # What a halt does to the other hosts
@@ -162,9 +138,10 @@ def test_without_a_fence_a_halt_says_that_it_is_not_exact(
     assert not client.failsafe.is_normal
 
 
-def test_a_read_passes_without_the_fence(host: Client, other: Client) -> None:
-    halt(host)
-    assert other.query("SELECT 1") == [(1,)]
+def test_a_read_passes_without_the_fence(host: Client, postgres: PostgresDatabase) -> None:
+    with psycopg.connect(postgres.url(driver=None)) as hand:
+        hand.execute("LOCK TABLE failstop.fence IN EXCLUSIVE MODE")
+        assert host.query("SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
@@ -197,15 +174,15 @@ def test_a_halted_host_has_one_page_with_the_other_s_incident(host: Client, othe
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"], indirect=True)
 @pytest.mark.parametrize("level", LEVELS)
 def test_what_had_begun_before_is_waited_for(
-    host: Client, other: Client, postgres: PostgresDatabase, level: str
+    host: Client, postgres: PostgresDatabase, level: str
 ) -> None:
     reports: list[Any] = []
-    with open_elsewhere(other) as end:
+    with open_elsewhere(postgres, level) as straggler:
         thread = threading.Thread(target=lambda: reports.append(halt(host)))
         thread.start()
         wait_until(lambda: postgres.execute(FENCE) != [])
         assert not reports
-        assert end() is None
+        straggler.commit()
         thread.join(30)
     assert reports[0].is_exact
     assert trades(postgres) == [1]
@@ -213,34 +190,33 @@ def test_what_had_begun_before_is_waited_for(
 
 @pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
 def test_a_straggler_past_the_time_is_named_and_no_other_gets_in(
-    host: Client, other: Client, clients: Clients, driver: str, postgres: PostgresDatabase
+    host: Client, other: Client, postgres: PostgresDatabase
 ) -> None:
-    third = clients(driver, postgres, recovery=QUIET)
-    with open_elsewhere(other) as end:
+    with open_elsewhere(postgres) as straggler:
         began = time.monotonic()
         report = halt(host, timeout=0.3)
         assert time.monotonic() - began < 3
         assert not report.is_exact
         [database] = report.databases
-        assert [each.service for each in database.stragglers] == ["tests"]
-        assert str(database.stragglers[0].pid) in report.unproven[0]
+        assert [each.service for each in database.stragglers] == ["deaf"]
+        assert str(straggler.info.backend_pid) in report.unproven[0]
         assert any("not exact" in each for each in host.failsafe.status().recommendations)
         with pytest.raises(OperationsSuspendedError):
-            third.transaction(lambda connection: insert(connection, 3))
-        assert end() is None
+            other.transaction(lambda connection: insert(connection, 3))
+        straggler.commit()
     assert halt(host).is_exact
     assert trades(postgres) == [1]
 
 
 @pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
 def test_a_straggler_is_ended_by_force_where_that_is_asked(
-    host: Client, other: Client, postgres: PostgresDatabase
+    host: Client, postgres: PostgresDatabase
 ) -> None:
-    with open_elsewhere(other) as end:
+    with pytest.raises(psycopg.OperationalError), open_elsewhere(postgres) as straggler:
         report = halt(host, timeout=1.0, terminate=True)
         assert report.is_exact
         assert report.databases[0].terminated == 1
-        assert isinstance(end(), Exception)
+        straggler.commit()
     assert trades(postgres) == []
 
 

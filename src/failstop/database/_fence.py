@@ -22,12 +22,24 @@ from sqlalchemy.engine import Connection
 from failstop._fence import FencedHalt, FenceRow, Straggler
 from failstop.errors import ResetRefusedError
 
-__all__ = ["CHANNEL", "LOCK", "Order", "halt", "open_condition", "read", "reopen", "rows_literal"]
+__all__ = [
+    "CHANNEL",
+    "LOCK",
+    "NO_FENCE",
+    "Order",
+    "halt",
+    "halts_literal",
+    "read",
+    "reopen",
+    "rows_literal",
+]
 
 CHANNEL = "failstop"
 """The channel on which the database tells of halts and resets."""
 
 LOCK = "LOCK TABLE failstop.fence IN ROW SHARE MODE"
+NO_FENCE = "SELECT 1 WHERE false"
+"""What a transaction reads in the place of the fence where that does not hold it."""
 
 COLUMNS = "scope, epoch, is_halted, incident_id, actor, reason, changed_at"
 
@@ -80,9 +92,9 @@ PATIENCE_SHARE = 0.5
 """The share of the time that stragglers get before they are ended by force."""
 
 
-def open_condition(scope: str) -> str:
-    """Return the condition, without parameters, under which a transaction of `scope` goes on."""
-    return f"NOT EXISTS (SELECT FROM failstop.fence WHERE is_halted AND {_scopes(scope)})"
+def halts_literal(scope: str) -> str:
+    """Return the statement, without parameters, that gives a row for each halt of `scope`."""
+    return f"SELECT 1 FROM failstop.fence WHERE is_halted AND {_scopes(scope)}"  # noqa: S608 - a scope has no quote
 
 
 def rows_literal(scope: str) -> str:

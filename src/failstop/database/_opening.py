@@ -13,7 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from failstop._fence import FenceRow
 from failstop.database._drivers import open_transaction
-from failstop.database._fence import LOCK, open_condition, rows_literal
+from failstop.database._fence import LOCK, NO_FENCE, halts_literal, rows_literal
 from failstop.database._question import WAITED
 from failstop.database._receipts import Receipt, insert_literal
 from failstop.diagnosis import Diagnoser, Phase
@@ -66,18 +66,18 @@ class Opening:
             may_pass: whether this work goes on where the fence says halted.
         """
         message = f"{told}{'; '.join(self._statements(receipt, may_pass=may_pass))}"
-        return open_transaction(driver, connection, message) > 0
+        return open_transaction(driver, connection, message) == 0
 
     def _statements(self, receipt: Receipt | None, *, may_pass: bool) -> Iterable[str]:
-        """Give the lock first, so that the rest is seen as of then; the last one gives a row."""
-        condition = None
+        """Give the lock first, so that the rest is seen as of then; the last gives what stops it.
+
+        The count of its rows is all that every driver tells of a message of many statements.
+        """
         if self._scope is not None:
             yield LOCK
-            condition = None if may_pass else open_condition(self._scope)
         if receipt is not None:
-            yield insert_literal(receipt, self._service, condition)
-        else:
-            yield f"SELECT 1 WHERE {condition or 'true'}"
+            yield insert_literal(receipt, self._service)
+        yield NO_FENCE if may_pass or self._scope is None else halts_literal(self._scope)
 
     def rows(self, connection: PoolProxiedConnection) -> tuple[FenceRow, ...]:
         """Return the fence's rows as the open transaction sees them."""
