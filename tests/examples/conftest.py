@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.examples.harness import TOKEN, PaperExchange, Service, Start, reserved_port
+from tests.examples.harness import PaperExchange, Start, starting
 
 from failstop.testing import PostgresDatabase, PostgresServer
 from trading import schema
@@ -21,19 +21,15 @@ def exchange() -> Iterator[PaperExchange]:
 
 @pytest.fixture
 def start(tmp_path: Path, exchange: PaperExchange) -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:
+    with starting(tmp_path, exchange) as start:
+        yield start
 
-        def start(*words: str, **environment: str) -> Service:
-            port = stack.enter_context(reserved_port())
-            words = tuple(word.format(port=port) for word in words)
-            environment["FAILSTOP_STORE"] = str(tmp_path / f"{port}.db")
-            environment["EXCHANGE_URL"] = exchange.url
-            environment["FAILSTOP_ADMIN_TOKEN"] = TOKEN
-            service = Service(words, port, tmp_path / f"{port}.log", **environment)
-            stack.callback(service.close)
-            service.start()
-            return service
 
+@pytest.fixture(scope="module")
+def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start services that a module's tests share, because none of them breaks one."""
+    directory = tmp_path_factory.mktemp("shared")
+    with contextlib.closing(PaperExchange()) as exchange, starting(directory, exchange) as start:
         yield start
 
 
@@ -49,3 +45,11 @@ def trading_database(postgres: PostgresDatabase) -> PostgresDatabase:
     """A database that stays well, with the tables of the trading system."""
     schema.create(postgres.url())
     return postgres
+
+
+@pytest.fixture(scope="module")
+def shared_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """A database that stays well, for the services of `start_once`."""
+    with postgres_server.fresh_database() as database:
+        schema.create(database.url())
+        yield database

@@ -157,6 +157,24 @@ class Start(Protocol):
     def __call__(self, *words: str, **environment: str) -> Service: ...
 
 
+@contextlib.contextmanager
+def starting(directory: Path, exchange: PaperExchange) -> Iterator[Start]:
+    """Give what starts services that trade at `exchange`; they end with the block."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str, **environment: str) -> Service:
+            port = stack.enter_context(reserved_port())
+            words = tuple(word.format(port=port) for word in words)
+            environment["FAILSTOP_STORE"] = str(directory / f"{port}.db")
+            environment["EXCHANGE_URL"] = exchange.url
+            service = Service(words, port, directory / f"{port}.log", **environment)
+            stack.callback(service.close)
+            service.start()
+            return service
+
+        yield start
+
+
 def wait_until(is_true: Callable[[], bool], log: Callable[[], str]) -> None:
     limit = time.monotonic() + PATIENCE
     while not is_true():

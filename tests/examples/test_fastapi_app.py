@@ -18,6 +18,7 @@ from tests.examples.harness import (
     ACTION,
     EXAMPLES,
     PATIENCE,
+    TOKEN,
     PaperExchange,
     Service,
     Start,
@@ -26,7 +27,7 @@ from tests.examples.harness import (
     wait_until,
 )
 
-from failstop.testing import PostgresServer
+from failstop.testing import PostgresDatabase, PostgresServer
 
 UVICORN = ("uvicorn", "--factory", "fastapi_app:create_app", "--port", "{port}")
 RESET = "/admin/force-recovery-reset"
@@ -37,69 +38,80 @@ LAST = {"Connection": "close"}
 
 @pytest.fixture
 def gateway(start: Start, trading_server: PostgresServer) -> Service:
-    service = start(*UVICORN, DATABASE_URL=trading_server.url())
+    return start_gateway(start, trading_server.url())
+
+
+def start_gateway(start: Start, url: str) -> Service:
+    service = start(*UVICORN, DATABASE_URL=url, FAILSTOP_ADMIN_TOKEN=TOKEN)
     service.wait_until_operational()
     return service
 
 
-def test_an_order_that_was_answered_201_is_listed(gateway: Service) -> None:
-    answer = gateway.client.post("/api/orders", json=order(1))
+@pytest.fixture(scope="module")
+def desk(start_once: Start, shared_database: PostgresDatabase) -> Service:
+    """The gateway for what is no outage, with routes that provoke more of it."""
+    words = ("uvicorn", "--factory", "probing_app:create_app", "--port", "{port}")
+    service = start_once(*words, DATABASE_URL=shared_database.url())
+    service.wait_until_operational()
+    return service
+
+
+def test_an_order_that_was_answered_201_is_listed(desk: Service) -> None:
+    carol = {"user": "carol"}
+    answer = desk.client.post("/api/orders", json=order(1) | carol)
     assert answer.status_code == 201
-    [trade] = gateway.client.get("/api/trades", params={"user": "alice"}).json()["trades"]
+    [trade] = desk.client.get("/api/trades", params=carol).json()["trades"]
     assert trade == answer.json()
     assert trade["quantity"] == "2.5"
-    assert gateway.client.get("/api/trades", params={"user": "bob"}).json() == {"trades": []}
+    assert desk.client.get("/api/trades", params={"user": "bob"}).json() == {"trades": []}
 
 
-def test_the_same_order_twice_is_one_trade_and_the_same_answer(gateway: Service) -> None:
-    first, second = (gateway.client.post("/api/orders", json=order(1)) for _ in range(2))
+def test_the_same_order_twice_is_one_trade_and_the_same_answer(desk: Service) -> None:
+    first, second = (desk.client.post("/api/orders", json=order(2)) for _ in range(2))
     assert (second.status_code, second.json()) == (201, first.json())
-    assert gateway.client.get("/api/trades").json() == {"trades": [first.json()]}
-    assert_normal_ever_since(gateway)
+    listed = desk.client.get("/api/trades").json()["trades"]
+    assert [trade for trade in listed if trade["orderId"] == "order-2"] == [first.json()]
+    assert_normal_ever_since(desk)
 
 
-def test_another_order_under_the_same_id_is_409_and_no_outage(gateway: Service) -> None:
-    gateway.client.post("/api/orders", json=order(1))
-    other = order(1) | {"quantity": "3"}
-    assert gateway.client.post("/api/orders", json=other).status_code == 409
-    assert_normal_ever_since(gateway)
+def test_another_order_under_the_same_id_is_409_and_no_outage(desk: Service) -> None:
+    desk.client.post("/api/orders", json=order(3))
+    other = order(3) | {"quantity": "3"}
+    assert desk.client.post("/api/orders", json=other).status_code == 409
+    assert_normal_ever_since(desk)
 
 
-def test_an_order_that_is_none_is_422_and_no_outage(gateway: Service) -> None:
+def test_an_order_that_is_none_is_422_and_no_outage(desk: Service) -> None:
     no_id, no_user = {"orderId": "a\n"}, {"user": ""}
     for wrong in ({"quantity": "0"}, {"price": "NaN"}, {"side": "hold"}, no_id, no_user, {"x": 1}):
-        assert gateway.client.post("/api/orders", json={**order(1), **wrong}).status_code == 422
-    assert_normal_ever_since(gateway)
+        assert desk.client.post("/api/orders", json={**order(4), **wrong}).status_code == 422
+    assert_normal_ever_since(desk)
 
 
-def test_a_syntax_error_is_no_outage(start: Start, trading_server: PostgresServer) -> None:
-    service = start_probing(start, trading_server)
-    assert service.client.post("/test/syntax-error", headers=LAST).status_code == 500
-    assert_normal_ever_since(service)
+def test_a_syntax_error_is_no_outage(desk: Service) -> None:
+    assert desk.client.post("/test/syntax-error", headers=LAST).status_code == 500
+    assert_normal_ever_since(desk)
 
 
-def test_a_deadlock_is_no_outage(start: Start, trading_server: PostgresServer) -> None:
-    service = start_probing(start, trading_server)
-    for number in (1, 2):
-        service.client.post("/api/orders", json=order(number))
-    names = ["order-1", "order-2"]
+def test_a_deadlock_is_no_outage(desk: Service) -> None:
+    for number in (5, 6):
+        desk.client.post("/api/orders", json=order(number))
+    names = ["order-5", "order-6"]
 
     async def lock_crosswise() -> list[int]:
-        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=desk.url, timeout=PATIENCE) as client:
             orders = [names, names[::-1]]
             asked = [client.post("/test/lock", params={"first": a, "second": b}) for a, b in orders]
             return sorted(answer.status_code for answer in await asyncio.gather(*asked))
 
     assert asyncio.run(lock_crosswise()) == [200, 500]
-    service.wait_until(lambda: "deadlock detected" in service.log())
-    assert_normal_ever_since(service)
+    desk.wait_until(lambda: "deadlock detected" in desk.log())
+    assert_normal_ever_since(desk)
 
 
-def start_probing(start: Start, server: PostgresServer) -> Service:
-    words = ("uvicorn", "--factory", "probing_app:create_app", "--port", "{port}")
-    service = start(*words, DATABASE_URL=server.url())
-    service.wait_until_operational()
-    return service
+def test_without_a_token_nobody_can_halt_it_over_http(desk: Service) -> None:
+    assert desk.order_by_person("/admin/halt").status_code == 404
+    assert_normal_ever_since(desk)
 
 
 def assert_normal_ever_since(service: Service) -> None:
@@ -203,8 +215,9 @@ def failed_checks(service: Service) -> list[str]:
 
 
 def test_a_halt_lets_only_cancellations_through_until_a_person_resets_it(
-    gateway: Service, exchange: PaperExchange
+    start: Start, trading_database: PostgresDatabase, exchange: PaperExchange
 ) -> None:
+    gateway = start_gateway(start, trading_database.url())
     assert gateway.client.post("/admin/halt", json={}).status_code == 401
     halted = gateway.order_by_person("/admin/halt")
     assert halted.status_code == 200

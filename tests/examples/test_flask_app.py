@@ -12,6 +12,7 @@ import pytest
 from tests.examples.harness import (
     ACTION,
     EXAMPLES,
+    TOKEN,
     PaperExchange,
     Service,
     Start,
@@ -33,17 +34,35 @@ def gateway(start: Start, trading_database: PostgresDatabase) -> Service:
 
 
 @pytest.fixture
-def bot(start: Start, trading_server: PostgresServer, gateway: Service) -> Service:
-    environment = {"DATABASE_URL": trading_server.url(), "TRADING_GATEWAY_URL": gateway.url}
-    service = start(*WAITRESS, **environment)
+def bot(start: Start, trading_database: PostgresDatabase, gateway: Service) -> Service:
+    return start_bot(start, trading_database.url(), gateway)
+
+
+@pytest.fixture(scope="module")
+def desk(start_once: Start, shared_database: PostgresDatabase) -> Service:
+    """The gateway for what breaks nothing."""
+    service = start_once(*UVICORN, DATABASE_URL=shared_database.url())
     service.wait_until_operational()
     return service
 
 
-def test_trades_are_those_of_the_gateway(bot: Service, gateway: Service) -> None:
-    placed = gateway.client.post("/api/orders", json=order(1)).json()
-    assert bot.client.get("/api/bot/trades").json() == {"trades": [placed]}
-    assert bot.client.get("/api/bot/trades", params={"user": "bob"}).json() == {"trades": []}
+@pytest.fixture(scope="module")
+def calm_bot(start_once: Start, shared_database: PostgresDatabase, desk: Service) -> Service:
+    return start_bot(start_once, shared_database.url(), desk)
+
+
+def start_bot(start: Start, url: str, gateway: Service) -> Service:
+    environment = {"TRADING_GATEWAY_URL": gateway.url, "FAILSTOP_ADMIN_TOKEN": TOKEN}
+    service = start(*WAITRESS, DATABASE_URL=url, **environment)
+    service.wait_until_operational()
+    return service
+
+
+def test_trades_are_those_of_the_gateway(calm_bot: Service, desk: Service) -> None:
+    placed = desk.client.post("/api/orders", json=order(1)).json()
+    assert calm_bot.client.get("/api/bot/trades").json() == {"trades": [placed]}
+    bobs = calm_bot.client.get("/api/bot/trades", params={"user": "bob"})
+    assert bobs.json() == {"trades": []}
 
 
 def test_a_gateway_that_is_gone_is_503_gateway_unavailable_until_it_is_back(
@@ -73,34 +92,34 @@ def test_a_gateway_in_fail_safe_mode_is_503_and_no_empty_list(
 
 
 def test_a_bot_is_made_on_the_first_call_and_kept(
-    bot: Service, trading_server: PostgresServer
+    calm_bot: Service, shared_database: PostgresDatabase
 ) -> None:
     state = {"user": "alice", "isRunning": False, "strategy": "none"}
-    assert bot.client.get("/api/bot/state?user=alice").json() == state
-    trading_server.execute("UPDATE bot_states SET is_running = true")
-    assert bot.client.get("/api/bot/state?user=alice").json() == state | {"isRunning": True}
+    assert calm_bot.client.get("/api/bot/state?user=alice").json() == state
+    shared_database.execute("UPDATE bot_states SET is_running = true")
+    assert calm_bot.client.get("/api/bot/state?user=alice").json() == state | {"isRunning": True}
 
 
-def test_settings_are_stored_and_given_back(bot: Service) -> None:
+def test_settings_are_stored_and_given_back(calm_bot: Service) -> None:
     for limit in ("10.5", "20"):
         wanted = {"maxPosition": limit, "isPaper": False}
-        answer = bot.client.put("/api/bot/settings?user=alice", json=wanted)
+        answer = calm_bot.client.put("/api/bot/settings?user=alice", json=wanted)
         assert answer.json() == wanted | {"user": "alice"}
 
 
 PAPER = {"maxPosition": "1", "isPaper": True}
 
 
-def test_settings_that_are_none_are_400_and_no_outage(bot: Service) -> None:
+def test_settings_that_are_none_are_400_and_no_outage(calm_bot: Service) -> None:
     for wrong in ("much", "-1", "1e30", "NaN", None):
         wanted = PAPER | {"maxPosition": wrong}
-        assert bot.client.put("/api/bot/settings?user=alice", json=wanted).status_code == 400
+        assert calm_bot.client.put("/api/bot/settings?user=alice", json=wanted).status_code == 400
     bodies: tuple[object, ...] = ({}, [], PAPER | {"isPaper": "no"})
     for body in bodies:
-        assert bot.client.put("/api/bot/settings?user=alice", json=body).status_code == 400
+        assert calm_bot.client.put("/api/bot/settings?user=alice", json=body).status_code == 400
     for query in ("", f"?user={'x' * 65}"):
-        assert bot.client.put(f"/api/bot/settings{query}", json=PAPER).status_code == 400
-    assert bot.client.get("/readyz").status_code == 200
+        assert calm_bot.client.put(f"/api/bot/settings{query}", json=PAPER).status_code == 400
+    assert calm_bot.client.get("/readyz").status_code == 200
 
 
 def test_a_halt_of_the_bots_lets_only_a_cancellation_through_to_the_gateway(
@@ -118,8 +137,9 @@ def test_a_halt_of_the_bots_lets_only_a_cancellation_through_to_the_gateway(
 
 
 def test_a_killed_database_is_503_and_cancels_the_bots_orders_until_it_is_back(
-    bot: Service, trading_server: PostgresServer, exchange: PaperExchange
+    start: Start, trading_server: PostgresServer, gateway: Service, exchange: PaperExchange
 ) -> None:
+    bot = start_bot(start, trading_server.url(), gateway)
     exchange.put("order-1")
     trading_server.kill()
     assert_failure(bot.client.get("/api/bot/state?user=alice"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.examples.harness import PaperExchange, Process, order, wait_until
 
-from failstop.testing import PostgresServer
+from failstop.testing import PostgresDatabase, PostgresServer
 from worker import Message, Spool
 
 TRIGGER = ":failstop.alerts:trigger: "
@@ -37,47 +38,55 @@ class Worker(Process):
 
 
 @pytest.fixture
-def worker(
-    tmp_path: Path, trading_server: PostgresServer, exchange: PaperExchange
-) -> Iterator[Worker]:
-    urls = {"DATABASE_URL": trading_server.url(), "EXCHANGE_URL": exchange.url}
-    worker = Worker(tmp_path / "spool", tmp_path / "log", **urls)
-    worker.start()
-    yield worker
-    worker.close()
+def start_worker(tmp_path: Path, exchange: PaperExchange) -> Iterator[Callable[[str], Worker]]:
+    with contextlib.ExitStack() as stack:
+
+        def start_worker(url: str) -> Worker:
+            urls = {"DATABASE_URL": url, "EXCHANGE_URL": exchange.url}
+            worker = Worker(tmp_path / "spool", tmp_path / "log", **urls)
+            stack.callback(worker.close)
+            worker.start()
+            return worker
+
+        yield start_worker
 
 
-def placed(server: PostgresServer) -> list[str]:
+@pytest.fixture
+def worker(start_worker: Callable[[str], Worker], trading_database: PostgresDatabase) -> Worker:
+    return start_worker(trading_database.url())
+
+
+def placed(server: PostgresServer | PostgresDatabase) -> list[str]:
     return [row[0] for row in server.execute("SELECT order_id FROM trades ORDER BY order_id")]
 
 
-def test_each_message_becomes_one_trade(worker: Worker, trading_server: PostgresServer) -> None:
+def test_each_message_becomes_one_trade(worker: Worker, trading_database: PostgresDatabase) -> None:
     worker.put(1, 2, 3)
     worker.wait_for_done(3)
-    assert placed(trading_server) == ["order-1", "order-2", "order-3"]
+    assert placed(trading_database) == ["order-1", "order-2", "order-3"]
 
 
 def test_a_message_delivered_twice_becomes_one_trade(
-    worker: Worker, trading_server: PostgresServer
+    worker: Worker, trading_database: PostgresDatabase
 ) -> None:
     worker.put(1)
     worker.spool.put(Message("again", json.dumps(order(1)).encode()))
     worker.wait_for_done(2)
-    assert placed(trading_server) == ["order-1"]
+    assert placed(trading_database) == ["order-1"]
 
 
 def test_another_order_under_the_same_id_is_set_aside(
-    worker: Worker, trading_server: PostgresServer
+    worker: Worker, trading_database: PostgresDatabase
 ) -> None:
     worker.put(1)
     other = order(1) | {"quantity": "3"}
     worker.spool.put(Message("other", json.dumps(other).encode()))
     worker.wait_until(lambda: worker.spool.names("rejected") == ["other"])
-    assert trading_server.execute("SELECT order_id, quantity FROM trades") == [("order-1", 2.5)]
+    assert trading_database.execute("SELECT order_id, quantity FROM trades") == [("order-1", 2.5)]
 
 
 def test_a_message_that_holds_no_order_is_set_aside(
-    worker: Worker, trading_server: PostgresServer
+    worker: Worker, trading_database: PostgresDatabase
 ) -> None:
     changes = {"quantity": "-1"}, {"user": "x" * 65}, {"orderId": "\n"}
     wrong = [*(order(1) | change for change in changes), {}, []]
@@ -87,12 +96,13 @@ def test_a_message_that_holds_no_order_is_set_aside(
     worker.put(2)
     worker.wait_until(lambda: len(worker.spool.names("rejected")) == len(bodies))
     assert worker.spool.names("done") == ["00002"]
-    assert placed(trading_server) == ["order-2"]
+    assert placed(trading_database) == ["order-2"]
 
 
 def test_it_leaves_when_the_database_is_killed_and_no_message_is_lost_or_placed_twice(
-    worker: Worker, trading_server: PostgresServer, exchange: PaperExchange
+    start_worker: Callable[[str], Worker], trading_server: PostgresServer, exchange: PaperExchange
 ) -> None:
+    worker = start_worker(trading_server.url())
     exchange.put("order-1")
     worker.put(*range(1, 201))
     worker.wait_until(lambda: len(worker.spool.names("done")) > 10)
@@ -114,7 +124,7 @@ def test_it_leaves_when_the_database_is_killed_and_no_message_is_lost_or_placed_
 
 
 def test_no_message_is_lost_or_placed_twice_when_the_worker_is_killed(
-    worker: Worker, trading_server: PostgresServer
+    worker: Worker, trading_database: PostgresDatabase
 ) -> None:
     worker.put(*range(1, 201))
     worker.wait_until(lambda: len(worker.spool.names("done")) > 10)
@@ -122,7 +132,7 @@ def test_no_message_is_lost_or_placed_twice_when_the_worker_is_killed(
     assert len(worker.spool.names("done")) < 200
     worker.start()
     worker.wait_for_done(200)
-    assert len(placed(trading_server)) == 200
+    assert len(placed(trading_database)) == 200
 
 
 def test_sigterm_ends_it_with_the_message_in_hand_settled(worker: Worker) -> None:
