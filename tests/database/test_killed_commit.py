@@ -50,8 +50,8 @@ def test_the_next_process_finds_out_before_it_works(
     store = tmp_path / "failstop.db"
     with FaultProxy(own_server) as proxy:
         url = proxy.url(own_server.url())
-        # the first is of the probe at the start
-        sent = proxy.after("COMMIT", forwarded=is_forwarded, nth=2).black_hole()
+        # the first two are of the probe at the start: of the witness and of the roll
+        sent = proxy.after("COMMIT", forwarded=is_forwarded, nth=3).black_hole()
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(store), url])
         try:
             sent.wait(60)
