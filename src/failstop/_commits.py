@@ -39,7 +39,7 @@ class Commits:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self.in_question = 0
+        self.in_question: int = 0
         self._begin_anew()
 
     @contextlib.contextmanager

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from failstop._doorbell import Doorbell
 from failstop._in_doubt import Answered
 from failstop._latch import IllegalSignalError, Latch, Signal, State
 from failstop._standing import Acknowledge, Change, Failure, Halt, Leave, Standing, Trip
@@ -78,10 +79,24 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Unsaved:
-    """A failure that the store does not have yet, with the incident that was told."""
+    """A failure that the store does not have yet, with the incident that was told.
+
+    One that a forked child has inherited is the parent's to write, but only while that lives.
+    """
 
     decision: Trip | Halt
     incident: Incident
+    is_inherited: bool = False
+
+    def is_in(self, stored: Incident | None) -> bool:
+        """Say whether the store's incident holds all that this one does."""
+        mine = self.incident
+        return (
+            stored is not None
+            and stored.incident_id == mine.incident_id
+            and stored.needs_person >= mine.needs_person
+            and stored.may_reduce <= mine.may_reduce
+        )
 
 
 class Keeper:
@@ -95,10 +110,10 @@ class Keeper:
         self, service: str, path: str | os.PathLike[str] | None, routes: Sequence[Route]
     ) -> None:
         self.service = service
-        self.store = Store(path, service, routes)
-        self.bell = self.store.bell
-        self.standing = Standing()
-        self.is_normal = False
+        self.store: Store = Store(path, service, routes)
+        self.bell: Doorbell = self.store.bell
+        self.standing: Standing = Standing()
+        self.is_normal: bool = False
         self.events: deque[Event] = deque(maxlen=MANY)
         self.problem: StoreError | None = None
         self._late: deque[Event] = deque(maxlen=MANY)
@@ -354,18 +369,24 @@ class Keeper:
             self._progress_at = -math.inf
             return saved
 
-    def follow(self, revision: int) -> None:
+    def follow(self, revision: int, stored_revision: int) -> None:
         """Leave fail-safe mode because another process of this host has.
 
+        Args:
+            revision: this process's, when its evidence was begun.
+            stored_revision: the store's, as it was known then.
+
         Raises:
-            IllegalSignalError: a failure came since.
+            IllegalSignalError: a failure came since, here or in another process.
             StoreError: the store cannot be read.
         """
         with self._saving:
             stored = self.store.read()
             with self._lock:
                 latch, incident = self.standing.latch, self.standing.incident
-                if stored.standing.incident or incident is None or latch.revision != revision:
+                seen = revision, stored_revision
+                is_void = seen != (latch.revision, stored.standing.latch.revision)
+                if stored.standing.incident or incident is None or is_void:
                     raise IllegalSignalError("a failure came since")
                 latch = latch.step(Signal.RESET, epoch=latch.epoch)
                 self._set(Standing(latch))
@@ -562,6 +583,9 @@ class Keeper:
             self._first_read()
         while self._unsaved:
             first = self._unsaved[0]
+            if first.is_inherited and first.is_in(self.store.read().standing.incident):
+                self._unsaved.pop(0)
+                continue
             saved = self.store.change(first.decision, spilled=first.incident)
             self._unsaved.pop(0)
             self.store.unspill(first.incident, saved.incident)
@@ -638,10 +662,13 @@ class Keeper:
             lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Go on with locks of its own; what is late and what waits is the parent's."""
+        """Go on with locks of its own; what is late and what waits is the parent's.
+
+        But for failures that could not be written: what the store does not say holds here too.
+        """
         self._make_locks()
         self.store.after_fork_in_child()
-        self._unsaved.clear()
+        self._unsaved[:] = [replace(each, is_inherited=True) for each in self._unsaved]
         self._counts.clear()
         self._doubted.clear()
         self._reduced.clear()

@@ -133,7 +133,7 @@ class Permission:
         self.epoch = epoch
         self.outer: Permission | None = None
         self.is_used = False
-        self.is_closed = False
+        self.is_closed: bool = False
         self._has_outer = False
         self._token: Token[Permission | None] | None = None
 

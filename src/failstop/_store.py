@@ -87,18 +87,18 @@ class Store:
     def __init__(
         self, path: str | os.PathLike[str] | None, service: str, routes: Sequence[Route]
     ) -> None:
-        self.is_durable = path is not None
+        self.is_durable: bool = path is not None
         self._service = service
         self._routes = tuple(routes)
         self._host = socket.gethostname()
         self._token = secrets.token_hex(4)
         self._file = StoreFile(path_of(path) if path is not None else None)
-        self.bell = Doorbell(self._file.path)
+        self.bell: Doorbell = Doorbell(self._file.path)
         self._must_make = not self._file.is_there()
         self._spilled = StoreFile(None)
         self._spilled.make(service)
-        self.outbox = Outbox(self._file, is_journaled=self.is_durable)
-        self.spill_box = Outbox(self._spilled, is_journaled=False)
+        self.outbox: Outbox = Outbox(self._file, is_journaled=self.is_durable)
+        self.spill_box: Outbox = Outbox(self._spilled, is_journaled=False)
 
     @property
     def path(self) -> Path | None:

@@ -140,7 +140,7 @@ class StoreFile:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.name = path.name if path else "memory"
+        self.name: str = path.name if path else "memory"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None

@@ -7,7 +7,7 @@ the numbers when it likes. Never here: a lock, a clock, or a metric system's wor
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -24,7 +24,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        self.one = self._numbers.__next__
+        self.one: Callable[[], int] = self._numbers.__next__
 
     @property
     def count(self) -> int:

@@ -47,51 +47,69 @@ class Board(Collector):
         self._lock = threading.Lock()
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         # what it is
-        self.processes = gauge("processes", "Processes that tell of this service.")
-        self.state = gauge("state", "Processes in this state.", "state")
-        self.epoch = gauge("epoch", "Number of trips so far.", mode="max")
-        self.needs_person = gauge(
+        self.processes: Gauge = gauge("processes", "Processes that tell of this service.")
+        self.state: Gauge = gauge("state", "Processes in this state.", "state")
+        self.epoch: Gauge = gauge("epoch", "Number of trips so far.", mode="max")
+        self.needs_person: Gauge = gauge(
             "needs_person", "1 where only a person leads back to NORMAL.", mode="livemax"
         )
-        self.suspended = counter("fail_safe_seconds", "Seconds of processes in fail-safe mode.")
+        self.suspended: Counter = counter(
+            "fail_safe_seconds", "Seconds of processes in fail-safe mode."
+        )
         # what happened
-        self.errors = counter("critical_errors", "Critical failures.", "code", "kind")
-        self.trips = counter("trips", "Trips and halts, by their first cause.", "code", "kind")
-        self.resets = counter("resets", "Ends of fail-safe mode.", "by")
-        self.refusals = counter("refusals", "Calls refused.")
-        self.permitted = counter("permitted", "Calls let through in a halt.", "operation")
-        self.responses = counter("responses", "Failure responses (503).", "outcome")
-        self.actions = counter("actions", "Safety actions.", "action", "state")
+        self.errors: Counter = counter("critical_errors", "Critical failures.", "code", "kind")
+        self.trips: Counter = counter(
+            "trips", "Trips and halts, by their first cause.", "code", "kind"
+        )
+        self.resets: Counter = counter("resets", "Ends of fail-safe mode.", "by")
+        self.refusals: Counter = counter("refusals", "Calls refused.")
+        self.permitted: Counter = counter("permitted", "Calls let through in a halt.", "operation")
+        self.responses: Counter = counter("responses", "Failure responses (503).", "outcome")
+        self.actions: Counter = counter("actions", "Safety actions.", "action", "state")
         # the databases
-        self.operations = counter("operations", "Guarded operations.", "database", "result")
-        self.deadlines = counter("deadline_hits", "Operations out of time.", "database", "by")
-        self.up = gauge("database_up", "Processes that see the database well.", "database")
-        self.pool = gauge("pool_connections", "Connections of the pool.", "database", "state")
-        self.pool_limit = gauge("pool_limit", "Connections that the pool may have.", "database")
-        self.pool_waiting = gauge("pool_waiting", "Callers that wait for one.", "database")
-        self.reduced = counter("durability_reduced", "Unconfirmed commits.", "database")
+        self.operations: Counter = counter(
+            "operations", "Guarded operations.", "database", "result"
+        )
+        self.deadlines: Counter = counter(
+            "deadline_hits", "Operations out of time.", "database", "by"
+        )
+        self.up: Gauge = gauge("database_up", "Processes that see the database well.", "database")
+        self.pool: Gauge = gauge(
+            "pool_connections", "Connections of the pool.", "database", "state"
+        )
+        self.pool_limit: Gauge = gauge(
+            "pool_limit", "Connections that the pool may have.", "database"
+        )
+        self.pool_waiting: Gauge = gauge("pool_waiting", "Callers that wait for one.", "database")
+        self.reduced: Counter = counter("durability_reduced", "Unconfirmed commits.", "database")
         # what is in doubt
-        self.in_doubt = gauge("in_doubt", "Transactions in doubt.", "database", mode="livemax")
-        self.oldest_doubt = gauge(
+        self.in_doubt: Gauge = gauge(
+            "in_doubt", "Transactions in doubt.", "database", mode="livemax"
+        )
+        self.oldest_doubt: Gauge = gauge(
             "in_doubt_oldest_seconds", "Age of the oldest of them.", "database", mode="livemax"
         )
-        self.doubts = counter("doubts", "Transactions that came into doubt.", "database")
-        self.resolved = counter("resolved", "Doubts that were resolved.", "database", "outcome")
-        self.resolution = histogram(
+        self.doubts: Counter = counter("doubts", "Transactions that came into doubt.", "database")
+        self.resolved: Counter = counter(
+            "resolved", "Doubts that were resolved.", "database", "outcome"
+        )
+        self.resolution: Histogram = histogram(
             "resolution_seconds", "Time from doubt to answer.", AGES, "database"
         )
         # the checks
-        self.observed = gauge(
+        self.observed: Gauge = gauge(
             "observation_timestamp_seconds", "When the last round of checks ended.", mode="livemin"
         )
-        self.check_failed = gauge("check_failed", "Processes that see it fail.", "check")
-        self.check = histogram("check_seconds", "Time that a check took.", LATENCIES, "check")
+        self.check_failed: Gauge = gauge("check_failed", "Processes that see it fail.", "check")
+        self.check: Histogram = histogram(
+            "check_seconds", "Time that a check took.", LATENCIES, "check"
+        )
         # the alerts
-        self.alerts = counter("alerts", "Tries to deliver an alert.", "sink", "result")
-        self.pending = gauge(
+        self.alerts: Counter = counter("alerts", "Tries to deliver an alert.", "sink", "result")
+        self.pending: Gauge = gauge(
             "alerts_pending", "Alerts that wait; +Inf: not known.", "sink", mode="livemax"
         )
-        self.oldest_alert = gauge(
+        self.oldest_alert: Gauge = gauge(
             "alerts_oldest_seconds", "Age of the oldest that waits.", "sink", mode="livemax"
         )
 
