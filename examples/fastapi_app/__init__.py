@@ -53,6 +53,7 @@ class OrderRequest(BaseModel):
 def create_app() -> FastAPI:
     """Make the service; without its settings there is none."""
     logging.basicConfig(level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every probe
     store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
     exchange = Exchange(os.environ["EXCHANGE_URL"])
     failsafe = FailSafe(
@@ -110,7 +111,7 @@ def add_metrics(app: FastAPI, failsafe: FailSafe) -> None:
 def add_cancel_route(app: FastAPI, exchange: Exchange, gateway: Gateway) -> None:
     @app.delete("/api/orders/{order_id}", status_code=204)
     def cancel_order(order_id: OrderId) -> None:
-        """Served in a halt too, unless the database is in doubt."""
+        """Served in a halt too, unless the database has failed."""
         with gateway.guard():
             exchange.cancel(order_id)
 

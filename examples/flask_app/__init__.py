@@ -34,6 +34,7 @@ bot = Blueprint("bot", __name__, url_prefix="/api/bot")
 def create_app() -> Flask:
     """Make the service and start its protection; without its settings there is none."""
     logging.basicConfig(level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every probe
     store = os.environ["FAILSTOP_STORE"]  # a trip outlives the process that saw it
     failsafe = FailSafe("bot-api", store=store, sinks=[LoggingSink()], reduce_only=("cancel",))
     database = Database.connect(os.environ.get("DATABASE_URL"), failsafe, deadline=2.0)
