@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +82,24 @@ def test_a_listener_that_cannot_connect_stops_the_service_and_recovery_needs_it(
     wait_until(lambda: host.checks["database"] and not host.checks[LISTENER])
     proxy.heal()
     host.wait_for(None)
+
+
+def test_an_echo_that_was_sent_before_it_listened_is_no_silence(
+    hosts: Hosts, postgres: PostgresDatabase, proxy: FaultProxy
+) -> None:
+    """A follower probes now and then, while the elected process is a little too slow."""
+    patience = QUICK.freshness
+    settings = {"store": "shared", "recovery": QUICK, "listen_url": proxy.url(postgres.url())}
+    _, follower = (hosts(name, **settings) for name in ("elected", "follower"))
+    proxy.refuse()
+    proxy.reset()
+    follower.database.probe()
+    asked_at = time.monotonic()
+    proxy.heal()
+    wait_until(lambda: len(ears(postgres)) == 2)
+    wait_until(lambda: time.monotonic() > asked_at + patience)
+    assert "heard echo" in follower.failsafe._dependencies[LISTENER].probe()
+    assert trips(follower) == []
 
 
 def test_a_frozen_server_keeps_no_thread_of_a_closed_service(

@@ -95,6 +95,7 @@ class Listener:
         self._is_asked = False
         self._called_at = 0.0
         self._unheard_since: float | None = None
+        self._is_trusted = True
         self._problem: str | None = None
 
     @property
@@ -201,7 +202,7 @@ class Listener:
         with self._changed:
             self._called_at = time.monotonic()
             if self._thread is None and not self._is_closed:
-                self._unheard_since = None
+                self._unheard_since, self._is_trusted = None, True
                 run, name = self._run, "failstop-listener"
                 self._thread = threading.Thread(target=run, name=name, daemon=True)
                 self._thread.start()
@@ -257,9 +258,7 @@ class Listener:
             deadline=self._deadline,
         )
         try:
-            with self._changed:
-                self._ear = ear
-                self._changed.notify_all()
+            self._use(ear)
             while self._is_wanted and self._ear is ear:
                 if ear.wait(self._idle):
                     self._hear(ear)
@@ -270,13 +269,24 @@ class Listener:
                 self._ear = None if self._ear is ear else self._ear
             ear.close()
 
+    def _use(self, ear: Ear) -> None:
+        """Listen by `ear`, which never hears what was sent before; it reads the fence instead.
+
+        The silence counts on where the one before it was deaf.
+        """
+        with self._changed:
+            self._ear = ear
+            if self._is_trusted:
+                self._unheard_since, self._is_trusted = None, False
+            self._changed.notify_all()
+
     def _hear(self, ear: Ear) -> None:
         """Read the fence and act on it; what was told before that is heard then."""
         last = ear.last
         self._act(ear.read())
         with self._changed:
             if last.isdigit():
-                self._heard = int(last)
+                self._heard, self._is_trusted = int(last), True
                 self._unheard_since = None if self._has_heard_all() else time.monotonic()
                 self._changed.notify_all()
         self._note(None)
