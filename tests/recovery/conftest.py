@@ -19,6 +19,10 @@ from failstop.recovery import Recovery
 from failstop.testing import CapturingSink, FaultProxy, PostgresServer
 
 INTERVAL = 0.05
+TABLES = ", ".join(
+    f"failstop.{name}" for name in ("receipt", "witness", "horizon", "fence", "process")
+)
+"""What a test leaves to nobody: a halt's row in the fence would halt the next service too."""
 
 
 class Service:
@@ -120,7 +124,7 @@ def server(server_to_break: PostgresServer) -> Iterator[PostgresServer]:
     """A server of the test's own, with the table `trades`; made whole again for the next."""
     server = server_to_break
     server.execute("DROP TABLE IF EXISTS trades; CREATE TABLE trades (n integer)")
-    server.execute("TRUNCATE failstop.receipt, failstop.witness, failstop.horizon")
+    server.execute(f"TRUNCATE {TABLES}")
     yield server
     server.thaw()
     if not server.is_running:
