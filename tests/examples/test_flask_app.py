@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.examples.harness import (
 )
 
 from failstop.testing import PostgresDatabase, PostgresServer
+from trading import schema
 
 UVICORN = ("uvicorn", "--factory", "fastapi_app:create_app", "--port", "{port}")
 WAITRESS = ("waitress", "--listen", "127.0.0.1:{port}", "--call", "flask_app:create_app")
@@ -34,8 +36,13 @@ def gateway(start: Start, trading_database: PostgresDatabase) -> Service:
 
 
 @pytest.fixture
-def bot(start: Start, trading_database: PostgresDatabase, gateway: Service) -> Service:
-    return start_bot(start, trading_database.url(), gateway)
+def bot(start: Start, postgres_server: PostgresServer, gateway: Service) -> Iterator[Service]:
+    """The bot API, with a database that is not the gateway's: a halt is for a whole database."""
+    with postgres_server.fresh_database() as database:
+        schema.create(database.url())
+        bot = start_bot(start, database.url(), gateway)
+        yield bot
+        bot.close()
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +130,7 @@ def test_settings_that_are_none_are_400_and_no_outage(calm_bot: Service) -> None
 
 
 def test_a_halt_of_the_bots_lets_only_a_cancellation_through_to_the_gateway(
-    bot: Service, exchange: PaperExchange
+    bot: Service, gateway: Service, exchange: PaperExchange
 ) -> None:
     assert bot.order_by_person("/admin/halt").status_code == 200
     bot.wait_until(lambda: bot.metric(ACTION.format("bot-api")) == 1)
@@ -131,6 +138,7 @@ def test_a_halt_of_the_bots_lets_only_a_cancellation_through_to_the_gateway(
     assert_failure(bot.client.get("/api/bot/trades"))
     assert bot.client.delete("/api/bot/orders/order-1").status_code == 204
     assert exchange.orders == []
+    assert gateway.client.get("/readyz").status_code == 200
     assert bot.client.get("/livez").status_code == 200
     page = bot.client.get("/api/system/status", headers={"Accept": "text/html"})
     assert "prices look wrong" in page.text
