@@ -14,11 +14,13 @@ from tests.fleet.conftest import QUICK, Host, Hosts
 from tests.forking import exit_code
 from tests.waiting import wait_until
 
+from failstop import Recovery
 from failstop.errors import ConfigurationError
 from failstop.events import Tripped
 from failstop.testing import FaultProxy, PostgresDatabase, PostgresServer
 
 LISTENER = "database listener"
+PATIENCE = QUICK.freshness
 EARS = "FROM pg_stat_activity WHERE application_name = 'trading listener'"
 
 
@@ -100,6 +102,44 @@ def test_an_echo_that_was_sent_before_it_listened_is_no_silence(
     wait_until(lambda: time.monotonic() > asked_at + patience)
     assert "heard echo" in follower.failsafe._dependencies[LISTENER].probe()
     assert trips(follower) == []
+
+
+def test_a_listener_that_cannot_connect_takes_no_time_from_the_database_s_own_probe(
+    hosts: Hosts, postgres: PostgresDatabase, proxy: FaultProxy
+) -> None:
+    """Its patience is longer than the probe's time here, and than the round's."""
+    proxy.refuse()
+    seldom = Recovery(probe_interval=30.0, round_timeout=15.0)
+    settings = {"deadline": 1.0, "connect_deadline": 1.0}
+    url = proxy.url(postgres.url())
+    host = hosts("first", recovery=seldom, start=False, listen_url=url, **settings)
+    host.failsafe.start()
+    assert host.kind == "listener_silent"
+    assert (host.checks["database"], host.checks[LISTENER]) == (True, False)
+
+
+def test_an_echo_that_is_swallowed_at_the_start_holds_the_round_for_a_deadline_only(
+    hosts: Hosts, postgres: PostgresDatabase, postgres_server: PostgresServer
+) -> None:
+    with postgres_server.fresh_database() as other:
+        seldom = Recovery(probe_interval=30.0, round_timeout=15.0)
+        url = other.url(driver=None)
+        host = hosts("first", recovery=seldom, start=False, listen_url=url, deadline=1.0)
+        host.failsafe.start()
+        assert host.kind == "listener_silent"
+        host.close()
+
+
+def test_a_server_that_answers_late_is_not_taken_for_a_deaf_listener(
+    hosts: Hosts, proxy: FaultProxy, postgres: PostgresDatabase
+) -> None:
+    """The probe passes within its deadline, which is longer than the listener's patience."""
+    host = hosts("first", recovery=QUICK, url=proxy.url(postgres.url()))
+    late = proxy.before_reply(re.compile("pg_notify")).call(lambda: time.sleep(1.5 * PATIENCE))
+    late.wait(20.0)
+    before = host.failsafe.status().observed_at
+    wait_until(lambda: host.failsafe.status().observed_at != before)
+    assert trips(host) == []
 
 
 def test_a_frozen_server_keeps_no_thread_of_a_closed_service(

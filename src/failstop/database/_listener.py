@@ -29,6 +29,7 @@ from failstop._failsafe import FailSafe
 from failstop._fence import FenceRow
 from failstop.database._address import Address
 from failstop.database._attempt import Attempts
+from failstop.database._deadline import current_limit
 from failstop.database._ear import Ear, connect
 from failstop.database._roll import Roll
 from failstop.errors import DatabaseUnavailableError, Outcome
@@ -130,17 +131,31 @@ class Listener:
         self._roll.write(connection, self._failsafe.attendance, state=state, epoch=epoch)
         with self._changed:  # before it is sent: it may be back at once
             self._sent += 1
-            if self._unheard_since is None:
+            is_first = self._unheard_since is None
+            if is_first:
                 self._unheard_since = time.monotonic()
         connection.execute(NOTIFY, {"channel": self._channel, "payload": str(self._sent)})
         connection.commit()
         self._is_asked = True
+        self._count_from_now(is_first=is_first)
+
+    def _count_from_now(self, *, is_first: bool) -> None:
+        """Count no silence while the first echo was being sent: a slow server is not deaf."""
+        with self._changed:
+            if is_first and self._unheard_since is not None:
+                self._unheard_since = time.monotonic()
 
     def _await_ear(self) -> None:
-        """Wait for the connection, for what is sent before it listens is not heard."""
+        """Wait for the connection, for what is sent before it listens is not heard.
+
+        The database's own probe, which waits meanwhile, keeps half of the time that it has left.
+        """
+        limit = current_limit.get()
+        left = self._deadline if limit is None else (limit - time.monotonic()) / 2
+        seconds = max(0.0, min(self._patience, self._connect_deadline, left))
         with self._changed:
             self._changed.notify_all()  # it is tried again at once
-            self._changed.wait_for(lambda: self._ear is not None, self._patience)
+            self._changed.wait_for(lambda: self._ear is not None, seconds)
 
     def verify_settings(self) -> None:
         """Return where it is known how to connect; for `start()`.
@@ -155,14 +170,15 @@ class Listener:
 
         Raises:
             UnprovenError: there is none to wait for, as the database's probe has failed.
-            DatabaseUnavailableError: it was not heard within two intervals.
+            DatabaseUnavailableError: it was not heard within two intervals; while not NORMAL, not
+                within the deadline of a statement either.
         """
         is_asked, self._is_asked = self._is_asked, False
         if not is_asked:
             raise UnprovenError("no echo was sent, for the database's own check has failed")
         with self._changed:
             if not self._failsafe.is_normal and self._ear is not None:
-                self._changed.wait_for(self._has_heard_all, self._patience)
+                self._changed.wait_for(self._has_heard_all, min(self._patience, self._deadline))
                 if self._has_heard_all():
                     return f"heard echo {self._heard}, and read the fence"
             since, heard = self._unheard_since, self._heard
