@@ -722,7 +722,7 @@ class FailSafe:
         if seen.epoch != self.epoch:
             text = f"the reset saw epoch {seen.epoch}, the latch is at {self.epoch}"
             raise ResetRefusedError(text, ("epoch",))
-        standing = self._fleet.reopen(actor=actor, reason=reason, force=force)
+        standing = self._fleet.reopen(plan.incident, actor=actor, reason=reason, force=force)
         reason = "; ".join((reason, *standing))
         try:
             self._rounds.leave(actor, reason, seen, force=force)

@@ -347,6 +347,25 @@ def test_a_halt_of_a_scope_stops_that_one_only(
     assert trades(postgres) == [3]
 
 
+@pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
+def test_a_halt_of_a_scope_is_not_exact_in_a_database_of_another(
+    driver: str, clients: Clients, postgres: PostgresDatabase, postgres_server: PostgresServer
+) -> None:
+    with postgres_server.fresh_database() as second:
+        client = clients(driver, postgres, scope="venue-a", recovery=QUIET)
+        beside = Database.connect(second.url(), client.failsafe, name="beside")
+        report = halt(client, scope="venue-a")
+        assert [(each.database, each.is_exact) for each in report.databases] == [
+            ("database", True),
+            ("beside", False),
+        ]
+        assert not report.is_exact
+        assert "venue-a" in report.unproven[0]
+        assert second.execute(FENCE) == []
+        client.close()
+        beside.engine.dispose()
+
+
 @pytest.mark.parametrize("scope", ["a'b", " ", 7, "a" * 101, "-a"])
 def test_what_is_no_scope_is_refused(scope: Any) -> None:
     with pytest.raises(ConfigurationError, match="scope"):
@@ -441,7 +460,7 @@ def test_a_newer_halt_refuses_the_reset(
     rows = fence.rows
     halt(other, "worse fills")
     with pytest.raises(ResetRefusedError, match="newer halt"):
-        fence.reopen(actor="bob", reason="late", seen=rows)
+        fence.reopen(actor="bob", reason="late", incident_id="", seen=rows)
     host.failsafe.plan_reset()  # tells of the newer halt where its incident is another
     assert host.failsafe.epoch >= seen
     assert [row[2] for row in postgres.execute(FENCE)] == [True]
@@ -461,6 +480,58 @@ def test_a_halt_elsewhere_refuses_a_reset_that_names_the_epoch_before_it(
     assert [row[2] for row in postgres.execute(FENCE)] == [True]
     reset(host)
     assert [row[2] for row in postgres.execute(FENCE)] == [False]
+
+
+@pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
+def test_a_forced_reset_leaves_a_halt_that_was_not_seen(
+    host: Client, other: Client, postgres: PostgresDatabase
+) -> None:
+    from failstop.errors import DatabaseUnavailableError
+
+    other.failsafe.trip(DatabaseUnavailableError("a drill"), needs_person=True)
+    halt(host)
+    postgres.execute("ALTER TABLE failstop.process RENAME COLUMN patience TO impatience")
+    with pytest.raises(ResetRefusedError, match="halt stands"):
+        reset(other, force=True)
+    assert other.database.fence.rows is None
+    assert [row[2] for row in postgres.execute(FENCE)] == [True]
+    reset(host, force=True)
+    assert [row[2] for row in postgres.execute(FENCE)] == [False]
+
+
+@pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
+def test_a_fence_whose_epoch_went_back_is_believed(
+    driver: str, clients: Clients, postgres: PostgresDatabase
+) -> None:
+    """As after a failover to a standby that had not heard of the last halt."""
+    client = clients(driver, postgres, recovery=QUIET)
+    for _ in range(2):
+        halt(client)
+        client.failsafe.plan_reset()
+        reset(client)
+    halt(client)
+    client.failsafe.plan_reset()
+    postgres.execute("UPDATE failstop.fence SET epoch = 1, is_halted = false")
+    reset(client)
+    client.failsafe.plan_reset()
+    assert client.failsafe.is_normal
+
+
+@pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
+def test_what_was_written_by_hand_shows_no_secret(
+    driver: str, clients: Clients, postgres: PostgresDatabase, tmp_path: Path
+) -> None:
+    fast = Recovery(probe_interval=0.05, consecutive=1)
+    client = clients(driver, postgres, recovery=fast)
+    events: list[Event] = []
+    client.failsafe.subscribe(events.append)
+    halt(client)
+    secret = "reason = 'by postgresql://u:hunter2@h/db', actor = 'postgresql://u:hunter2@h/db'"
+    postgres.execute(f"UPDATE failstop.fence SET {secret}, epoch = epoch + 1")
+    wait_until(lambda: any("by" in each.reason for each in client.database.fence.rows))
+    postgres.execute("UPDATE failstop.fence SET is_halted = false, epoch = epoch + 1")
+    wait_until(lambda: client.failsafe.is_normal)
+    assert "hunter2" not in repr(events)
 
 
 @pytest.mark.parametrize("driver", ["psycopg"], indirect=True)

@@ -243,6 +243,17 @@ def test_a_forked_child_hears_of_a_halt_and_shares_no_connection(
     host.wait_for("halted_elsewhere")
 
 
+def test_a_forked_child_waits_for_no_thread_of_its_parent_s(hosts: Hosts) -> None:
+    host = hosts("first", is_durable=False)
+    fence = host.database.fence
+    with fence._lock:
+        child = os.fork()
+        if child == 0:
+            host.database.probe()
+            os._exit(7 if fence.rows == () else 1)
+        assert exit_code(child) == 7
+
+
 # Poolers
 
 needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed here")

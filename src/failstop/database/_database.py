@@ -145,9 +145,9 @@ class GuardedDatabase:
             hear=self._hear,
         )
 
-    def _hear(self, rows: tuple[FenceRow, ...]) -> None:
+    def _hear(self, rows: tuple[FenceRow, ...], began: float) -> None:
         """Stop at once where the fence says halted; all else is for the next check round."""
-        halt = self._fencing.hear(rows)
+        halt = self._fencing.hear(rows, began)
         if halt is not None and self._failsafe.incident is None:
             self._failsafe.adopt_halt(halt)
 

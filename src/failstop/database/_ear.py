@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from failstop._fence import FenceRow
 from failstop._watchdog import Watchdog
-from failstop.database._fence import CHANNEL, rows_literal
+from failstop.database._fence import CHANNEL, rows_literal, rows_of
 from failstop.database._line import Line
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Ear:
         """
         self._is_told = False
         self._read_at = time.monotonic()
-        return tuple(FenceRow(*row) for row in self._execute(self._rows).fetchall())
+        return rows_of(self._execute(self._rows).fetchall())
 
     def say_last(self, statement: bytes) -> None:
         """Run the last statement, for which the server has a moment only.

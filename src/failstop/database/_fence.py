@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from failstop._fence import FencedHalt, FenceRow, Straggler
+from failstop._redaction import redact
 from failstop.errors import ResetRefusedError
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "read",
     "reopen",
     "rows_literal",
+    "rows_of",
 ]
 
 CHANNEL = "failstop"
@@ -108,7 +111,20 @@ def _scopes(scope: str) -> str:
 
 def read(connection: Connection, scope: str) -> tuple[FenceRow, ...]:
     """Return the rows of `scope` and of the whole, which comes first; those that exist."""
-    return tuple(FenceRow(*row) for row in connection.execute(READ, {"scope": scope}))
+    return rows_of(connection.execute(READ, {"scope": scope}))
+
+
+def rows_of(found: Iterable[Sequence[Any]]) -> tuple[FenceRow, ...]:
+    """Return what was read as rows without a secret, for one may be written by hand too."""
+    return tuple(
+        replace(
+            row,
+            incident_id=redact(row.incident_id),
+            actor=redact(row.actor),
+            reason=redact(row.reason),
+        )
+        for row in (FenceRow(*each) for each in found)
+    )
 
 
 @dataclass(frozen=True, slots=True)

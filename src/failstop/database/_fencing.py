@@ -5,8 +5,10 @@ Never here: SQL, which is in `_fence.py`, or what a halt means for the service.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
-from failstop._fence import FencedHalt, FenceRow
+from failstop._fence import WHOLE, FencedHalt, FenceRow
 from failstop.database import _fence as fence
 from failstop.errors import ConfigurationError, CriticalError
 
@@ -30,7 +32,7 @@ class Ask(Protocol):
     def __call__(self, work: Callable[[Connection], Any], seconds: float) -> Any: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Fencing:
     """The fence of one database.
 
@@ -52,7 +54,11 @@ class Fencing:
     ask: Ask
     abandon: Callable[[], None]
     rows: tuple[FenceRow, ...] | None = None
+    _kept_at: float = field(default=0.0, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _living.add(self)
 
     @property
     def is_fenced(self) -> bool:
@@ -62,19 +68,24 @@ class Fencing:
     def look(self, connection: Connection) -> None:
         """See what the fence says."""
         if self.scope is not None and self.is_fenced:
-            self._keep(fence.read(connection, self.scope))
+            began = time.monotonic()
+            self._keep(fence.read(connection, self.scope), began)
 
-    def hear(self, rows: tuple[FenceRow, ...]) -> FenceRow | None:
-        """Take rows that were read by another way; return the halt among them, if there is one."""
-        self._keep(rows)
-        return next((row for row in rows if row.is_halted), None)
+    def hear(self, rows: tuple[FenceRow, ...], began: float) -> FenceRow | None:
+        """Take rows whose reading by another way has `began` then; return the halt that stands."""
+        return next((row for row in self._keep(rows, began) if row.is_halted), None)
 
-    def _keep(self, rows: tuple[FenceRow, ...]) -> None:
-        """Note what was read, where nothing newer is noted: a reset may overtake a probe."""
+    def _keep(self, rows: tuple[FenceRow, ...], began: float) -> tuple[FenceRow, ...]:
+        """Note what was read, where nothing newer is noted, and return what is noted then.
+
+        A reset may overtake a probe, which its epoch tells; after a failover epochs may go back.
+        """
         with self._lock:
             newest = {row.scope: row.epoch for row in self.rows or ()}
-            if all(row.epoch >= newest.get(row.scope, 0) for row in rows):
-                self.rows = rows
+            is_later = self.rows is None or began > self._kept_at
+            if is_later or all(row.epoch >= newest.get(row.scope, 0) for row in rows):
+                self.rows, self._kept_at = rows, time.monotonic()
+            return self.rows or ()
 
     def forget(self) -> None:
         """Forget what was read, as a probe has failed."""
@@ -94,7 +105,7 @@ class Fencing:
         """Halt `scope` on every host, and say what that came to; raises nothing of the database's.
 
         Args:
-            scope: the whole, or the part that this service is of.
+            scope: the whole, or the part that this service is of; another is not halted here.
             incident_id: under which this host has stopped.
             actor: who halts.
             reason: why.
@@ -106,6 +117,9 @@ class Fencing:
         order = fence.Order(scope, incident_id, actor, reason, patience, terminate)
         if self.scope is None or self.dialect not in ("postgresql", "sqlite"):
             return FencedHalt(self.name, False, "it has no fence, so only this host has stopped")
+        if scope not in (WHOLE, self.scope):
+            text = f"it is not of scope {scope!r}, so only this host has stopped"
+            return FencedHalt(self.name, False, text)
         self.abandon()
         work = self._halt if self.is_fenced else self._halt_file
         try:
@@ -132,19 +146,32 @@ class Fencing:
             finally:
                 connection.rollback()
 
-    def reopen(self, *, actor: str, reason: str, seen: tuple[FenceRow, ...] | None) -> None:
-        """Clear the halts among the rows `seen`; those that stand where that is None.
+    def reopen(
+        self, *, actor: str, reason: str, incident_id: str, seen: tuple[FenceRow, ...] | None
+    ) -> None:
+        """Clear the halts among the rows `seen`; where that is None, those of the incident.
 
         Raises:
-            ResetRefusedError: one of them was halted again since.
+            ResetRefusedError: one of them was halted again since, or another halt stands.
             CriticalDatabaseError: the database does not answer.
         """
 
         def work(connection: Connection) -> tuple[FenceRow, ...]:
             assert self.scope is not None
-            rows = fence.read(connection, self.scope) if seen is None else seen
+            found = fence.read(connection, self.scope) if seen is None else seen
             connection.rollback()
+            rows = [row for row in found if seen is not None or row.incident_id == incident_id]
             return fence.reopen(connection, rows, self.scope, actor=actor, reason=reason)
 
         if self.is_fenced:
-            self._keep(self.ask(work, self.deadline))
+            began = time.monotonic()
+            self._keep(self.ask(work, self.deadline), began)
+
+
+def _restart_in_child() -> None:
+    for fencing in tuple(_living):
+        fencing._lock = threading.Lock()  # noqa: SLF001 - the hook of this module's own class
+
+
+_living: weakref.WeakSet[Fencing] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_restart_in_child)

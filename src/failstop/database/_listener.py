@@ -56,7 +56,8 @@ class Listener:
         scope: whose rows of the fence are read.
         deadline: seconds for a statement.
         connect_deadline: seconds to make the connection.
-        hear: called with the fence's rows, by this listener's thread.
+        hear: called with the fence's rows and with when it began to read them (seconds,
+            `time.monotonic()`), by this listener's thread.
     """
 
     warnings: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class Listener:
         scope: str,
         deadline: float,
         connect_deadline: float,
-        hear: Callable[[tuple[FenceRow, ...]], None],
+        hear: Callable[[tuple[FenceRow, ...], float], None],
     ) -> None:
         self.name = f"{name} listener"
         self._database = name
@@ -298,8 +299,8 @@ class Listener:
 
     def _hear(self, ear: Ear) -> None:
         """Read the fence and act on it; what was told before that is heard then."""
-        last = ear.last
-        self._act(ear.read())
+        last, began = ear.last, time.monotonic()
+        self._act(ear.read(), began)
         with self._changed:
             if last.isdigit():
                 self._heard, self._is_trusted = int(last), True

@@ -13,7 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from failstop._fence import FenceRow
 from failstop.database._drivers import open_transaction
-from failstop.database._fence import LOCK, NO_FENCE, halts_literal, rows_literal
+from failstop.database._fence import LOCK, NO_FENCE, halts_literal, rows_literal, rows_of
 from failstop.database._question import WAITED
 from failstop.database._receipts import Receipt, insert_literal
 from failstop.diagnosis import Diagnoser, Phase
@@ -85,7 +85,7 @@ class Opening:
         cursor: Any = connection.cursor()
         try:
             cursor.execute(rows_literal(self._scope))
-            return tuple(FenceRow(*row) for row in cursor.fetchall())
+            return rows_of(cursor.fetchall())
         finally:
             cursor.close()
 

@@ -51,11 +51,13 @@ class Fence(Protocol):
     ) -> FencedHalt:
         """Halt on every host, and say what that came to."""
 
-    def reopen(self, *, actor: str, reason: str, seen: tuple[FenceRow, ...] | None) -> None:
-        """Clear the halts among the rows `seen`; those that stand where that is None.
+    def reopen(
+        self, *, actor: str, reason: str, incident_id: str, seen: tuple[FenceRow, ...] | None
+    ) -> None:
+        """Clear the halts among the rows `seen`; where that is None, those of the incident.
 
         Raises:
-            ResetRefusedError: one of them was halted again since.
+            ResetRefusedError: one of them was halted again since, or another halt stands.
             CriticalError: the database does not answer.
         """
 
@@ -176,8 +178,12 @@ class Fleet:
             logger.log(logging.WARNING if halt.is_exact else logging.ERROR, "halt: %s", halt)
         return self.last
 
-    def reopen(self, *, actor: str, reason: str, force: bool) -> tuple[str, ...]:
+    def reopen(
+        self, incident: Incident, *, actor: str, reason: str, force: bool
+    ) -> tuple[str, ...]:
         """Clear the halts that were seen; return what could not be, where `force` goes on.
+
+        Where none could be seen, that is the one of the incident: no other was told here.
 
         Raises:
             ResetRefusedError: a newer halt stands, or a fence could not be cleared.
@@ -188,7 +194,8 @@ class Fleet:
             if not fence.is_fenced or not is_due:
                 continue
             try:
-                fence.reopen(actor=actor, reason=reason, seen=fence.rows)
+                said = {"actor": actor, "reason": reason, "incident_id": incident.incident_id}
+                fence.reopen(**said, seen=fence.rows)
             except CriticalError as error:
                 failed.append(f"a fence could not be asked ({error.kind}), so its halt stands")
         if failed and not force:
