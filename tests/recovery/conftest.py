@@ -24,6 +24,9 @@ TABLES = ", ".join(
 )
 """What a test leaves to nobody: a halt's row in the fence would halt the next service too."""
 
+UNTRUSTED = ("database", "database listener")
+"""What a database fails that is not trusted: its own cause first, and no echo is asked of it."""
+
 
 class Service:
     """One process of the service: it trades, and its monitor looks every few milliseconds."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.recovery.conftest import Open, Service
+from tests.recovery.conftest import UNTRUSTED, Open, Service
 from tests.waiting import wait_until
 
 from failstop import offline
@@ -59,13 +59,14 @@ def test_a_promoted_standby_that_has_everything_waits_for_a_person_and_needs_no_
 
     plan = service.failsafe.plan_reset()
     assert plan.is_allowed
-    assert (plan.missing, plan.accepts) == ((), ("database",))
-    assert "is on timeline 2 and was on 1" in plan.releases[-1]
-    assert "the witness is intact" in plan.releases[-1]
+    assert (plan.missing, plan.accepts) == ((), ("database", "fence"))
+    assert "is on timeline 2 and was on 1" in plan.releases[-2]
+    assert "the witness is intact" in plan.releases[-2]
+    assert "ann halted everything" in plan.releases[-1], "the standby has the halt too"
 
     service.failsafe.reset(actor="ann", reason="the standby has all of it")
     [reset] = service.resets
-    assert (reset.failed, reset.accepted) == ((), ("database",))
+    assert (reset.failed, reset.accepted) == ((), ("database", "fence"))
     service.wait_for_rounds()
     assert service.failsafe.is_normal, "what was accepted is the new baseline"
     service.trade(2)
@@ -135,12 +136,12 @@ def test_a_promoted_standby_that_lacks_a_write_needs_force(
 
     plan = service.failsafe.plan_reset()
     assert not plan.is_allowed
-    assert plan.missing == ("database",)
+    assert plan.missing == UNTRUSTED
     with pytest.raises(ResetRefusedError, match="these checks failed: database"):
         service.failsafe.reset(actor="ann", reason="hope")
     service.failsafe.reset(actor="ann", reason="trade 1 was entered by hand", force=True)
     [reset] = service.resets
-    assert reset.failed == ("database",)
+    assert reset.failed == UNTRUSTED
     forced = service.sink.wait_for(lambda alert: alert.kind == "forced_reset")[-1]
     assert "FORCED" in forced.message
     service.wait_for_rounds()
@@ -170,7 +171,7 @@ def test_a_trade_that_was_lost_between_two_probes_shows_by_its_receipt(
 
     service.close()
     after = opened(url, probe_interval=3600.0)
-    assert after.failsafe.plan_reset().missing == ("database",), "the store remembers"
+    assert after.failsafe.plan_reset().missing == UNTRUSTED, "the store remembers"
     after.failsafe.reset(actor="ann", reason="entered by hand", force=True)
     after.wait_for_rounds(1)
     assert after.state is State.NORMAL
@@ -215,7 +216,7 @@ def test_another_database_of_the_same_name_is_another_one(
     server.drop_database("again")
     server.create_database("again")
     wait_until(lambda: "is another one than before" in service.detail())
-    assert service.failsafe.plan_reset().missing == ("database",)
+    assert service.failsafe.plan_reset().missing == UNTRUSTED
     service.close()
     server.drop_database("again")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from tests.recovery.conftest import Open
+from tests.recovery.conftest import UNTRUSTED, Open
 
 from failstop._latch import State
 from failstop.errors import CommitOutcomeUnknownError, OperationsSuspendedError, ResetRefusedError
@@ -69,7 +69,7 @@ def test_a_server_without_a_free_connection_is_not_trusted(
     with server.fill_connections():
         service.failsafe.halt(actor="ann", reason="drill")
         plan = service.failsafe.plan_reset()
-        assert plan.missing == ("database",)
+        assert plan.missing == UNTRUSTED
         assert "all connection slots" in plan.why[0]
         with pytest.raises(ResetRefusedError):
             service.failsafe.reset(actor="ann", reason="done")
