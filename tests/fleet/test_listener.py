@@ -22,6 +22,7 @@ from failstop.testing import FaultProxy, PostgresDatabase, PostgresServer
 LISTENER = "database listener"
 PATIENCE = QUICK.freshness
 EARS = "FROM pg_stat_activity WHERE application_name = 'trading listener'"
+END_EARS = f"SELECT pg_terminate_backend(pid) {EARS}"
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_lost_connection_is_made_anew_without_a_trip(
 ) -> None:
     host, other = hosts("first", recovery=QUICK), hosts("other")
     mine = ears(postgres)
-    postgres.execute(f"SELECT pg_terminate_backend(pid) {EARS} AND datname = current_database()")
+    postgres.execute(f"{END_EARS} AND datname = current_database()")
     wait_until(lambda: len(ears(postgres) - mine) == len(mine))
     other.halt()
     host.wait_for("halted_elsewhere")
@@ -126,6 +127,25 @@ def test_an_echo_that_is_swallowed_at_the_start_holds_the_round_for_a_deadline_o
         url = other.url(driver=None)
         host = hosts("first", recovery=seldom, start=False, listen_url=url, deadline=1.0)
         host.failsafe.start()
+        assert host.kind == "listener_silent"
+        host.close()
+
+
+def test_an_echo_is_not_waited_for_where_the_connection_is_gone(
+    hosts: Hosts, postgres_server: PostgresServer
+) -> None:
+    with postgres_server.fresh_database() as other:
+        seldom = Recovery(probe_interval=30.0, round_timeout=60.0)
+        url = other.url(driver=None)
+        host = hosts("first", recovery=seldom, start=False, listen_url=url, deadline=20.0)
+        starting = threading.Thread(target=host.failsafe.start)
+        starting.start()
+
+        def has_started_without_ears() -> bool:
+            other.execute(f"{END_EARS} AND datname = current_database()")
+            return not starting.is_alive()
+
+        wait_until(has_started_without_ears, 10.0)
         assert host.kind == "listener_silent"
         host.close()
 

@@ -179,7 +179,7 @@ class Listener:
             raise UnprovenError("no echo was sent, for the database's own check has failed")
         with self._changed:
             if not self._failsafe.is_normal and self._ear is not None:
-                self._changed.wait_for(self._has_heard_all, min(self._patience, self._deadline))
+                self._await_echo(self._ear)
                 if self._has_heard_all():
                     return f"heard echo {self._heard}, and read the fence"
             since, heard = self._unheard_since, self._heard
@@ -187,6 +187,13 @@ class Listener:
         if self._failsafe.is_normal and silent < self._patience:
             return f"heard echo {heard}, and read the fence; the next one is under way"
         raise self._silence(silent)
+
+    def _await_echo(self, ear: Ear) -> None:
+        """Wait for the last echo while `ear` can hear it; called with the lock held."""
+        self._changed.wait_for(
+            lambda: self._has_heard_all() or self._ear is not ear,
+            min(self._patience, self._deadline),
+        )
 
     def _has_heard_all(self) -> bool:
         return self._heard == self._sent
@@ -198,7 +205,8 @@ class Listener:
             self._ear = None
         if ear is not None:
             ear.wake()
-        why = self._problem or "the connection is open, and nothing arrives by it"
+        state = "there is no connection" if ear is None else "nothing arrives by the connection"
+        why = self._problem or state
         error = DatabaseUnavailableError(
             f"database {self._database!r}: its notifications have not arrived for {seconds:.1f} s "
             f"({why}), so this host would not hear of a halt",
@@ -284,6 +292,7 @@ class Listener:
         finally:
             with self._changed:
                 self._ear = None if self._ear is ear else self._ear
+                self._changed.notify_all()
             ear.close()
 
     def _use(self, ear: Ear) -> None:
