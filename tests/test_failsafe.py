@@ -6,16 +6,21 @@ import gc
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.forking import exit_code
 
-from failstop import FailSafe
+from failstop import FailSafe, offline
 from failstop._latch import State
 from failstop._scope import Scope, current_scope
 from failstop.alerts import Alert, AlertAction, Route
@@ -782,6 +787,45 @@ def test_a_forked_child_has_threads_of_its_own_and_its_own_state(make: Make) -> 
     assert sink.alerts == []
     failsafe.trip(gone())
     assert failsafe.flush(10)
+
+
+@contextmanager
+def locked(store: Path) -> Iterator[None]:
+    """Have another process keep the store busy."""
+    work = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE')"
+    command = [sys.executable, "-c", f"{work}; print(flush=True); sys.stdin.read()", str(store)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield
+        finally:
+            holder.kill()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_holds_to_a_halt_that_could_not_be_written(tmp_path: Path) -> None:
+    store = tmp_path / "api.db"
+    with FailSafe("api", store=store, recovery=SLOW) as failsafe:
+        is_free, freed = os.pipe()
+        with locked(store):
+            failsafe.halt(actor="alice", reason="stop")
+            child = os.fork()
+            if not child:
+                os.read(is_free, 1)
+                failsafe.plan_reset()
+                is_kept = failsafe.incident == offline.status(store).incident
+                os._exit(0 if is_kept and not failsafe.is_normal else 1)
+        os.write(freed, b"1")
+        assert exit_code(child) == 0
+        incident = failsafe.incident
+        failsafe.plan_reset()
+        assert incident is not None
+        assert failsafe.incident is not None
+        assert failsafe.incident.incident_id == incident.incident_id
+        failsafe.reset(actor="bob", reason="it is over")
+        assert failsafe.is_normal
 
 
 def test_close_refuses_ends_the_threads_and_delivers_first(make: Make) -> None:

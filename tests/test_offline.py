@@ -20,7 +20,7 @@ from failstop._commits import Commits
 from failstop._latch import State
 from failstop.alerts import AlertAction, Route
 from failstop.errors import ConfigurationError, CriticalError, Outcome, ResetRefusedError
-from failstop.events import InDoubt
+from failstop.events import Event, Followed, InDoubt
 from failstop.recovery import Recovery
 from failstop.testing import CapturingSink
 
@@ -212,6 +212,48 @@ def test_a_service_whose_own_check_fails_does_not_follow_a_reset(store: Path) ->
         offline.reset(store, actor="bob", reason="I hope", epoch=1, force=True)
         wait_until(lambda: failsafe.epoch == 2)
         assert failsafe.state is State.FAIL_SAFE
+
+
+def test_a_reset_is_not_followed_on_what_was_seen_before_a_later_failure(store: Path) -> None:
+    class Venue:
+        name = "exchange"
+        asked = 0
+
+        def probe(self) -> str:
+            self.asked += 1
+            return "well"
+
+        def suspend(self, incident: object) -> None: ...
+
+        def close(self) -> None: ...
+
+    venue, turn = Venue(), threading.Semaphore(1)
+    rounds: list[int] = []
+    followed: list[int] = []
+    failsafe = FailSafe("trading", store=store, recovery=QUICK)
+    failsafe.watch(venue)
+
+    @failsafe.check
+    def is_reconciled() -> bool:
+        rounds.append(venue.asked)
+        return turn.acquire(timeout=20)
+
+    def note(event: Event) -> None:
+        if isinstance(event, Followed):
+            followed.append(venue.asked)
+
+    failsafe.subscribe(note)
+    with failsafe:
+        offline.halt(store, actor="alice", reason="a rehearsal")
+        wait_until(lambda: len(rounds) == 2)
+        offline.reset(store, actor="bob", reason="it is over", epoch=1, force=True)
+        turn.release()
+        wait_until(lambda: len(rounds) == 3)
+        offline.halt(store, actor="alice", reason="and again")
+        offline.reset(store, actor="bob", reason="it is over", epoch=2, force=True)
+        turn.release(2)
+        wait_until(lambda: failsafe.is_normal and bool(followed))
+        assert followed[0] > rounds[2]
 
 
 # What the service saw last

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import psycopg
 import pytest
 from tests.fleet.conftest import QUICK, SLOW, Host, Hosts
 from tests.waiting import wait_until
 
+from failstop import offline
 from failstop.database import Database
 from failstop.errors import OperationsSuspendedError, ResetRefusedError
 from failstop.events import Halted
@@ -147,6 +149,25 @@ def test_a_reset_that_saw_an_older_halt_is_refused(hosts: Hosts) -> None:
     with pytest.raises(ResetRefusedError):
         second.reset(epoch=seen)
     assert not first.is_normal
+
+
+def test_a_reset_that_a_fence_does_not_know_of_releases_no_process_of_a_host(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    away = hosts("away", recovery=QUICK)
+    here = [hosts("here", recovery=QUICK) for _ in range(2)]
+    away.halt()
+    for process in here:
+        process.wait_for("halted_elsewhere")
+    seen = here[0].failsafe.epoch
+    offline.reset(tmp_path / "here.db", actor="bob", reason="I hope", epoch=seen, force=True)
+    for process in here:
+        count = len(process.events)
+        wait_until(lambda: len(process.events) > count + 10)  # noqa: B023 - called at once
+        assert not process.is_normal
+    away.reset()
+    for process in here:
+        process.wait_for(None)
 
 
 # Partitions

@@ -323,7 +323,7 @@ class Rounds:
         elif state is State.STARTING:
             self._act_on_start(done)
         elif seen.is_over and self._fleet.halted() is None:
-            self._keeper.follow(done.revision)
+            self._keeper.follow(done.revision, seen.stored)
         elif incident is not None and done.failed:
             self._streak.end()
             self._hold(incident, done.error)
@@ -358,14 +358,15 @@ class Rounds:
     def _follow(self, done: Round, made: Round, seen: Seen) -> None:
         """Act on what the elected process saw; `made` is what this one looked at itself.
 
-        The recovery of the host is proven by the elected one, and never counted here.
+        The recovery of the host is proven by the elected one, and never counted here; a fence in
+        which it sees a halt holds this process too.
         """
         self._streak.end()
         incident = self._keeper.standing.incident
         if (incident is None or seen.is_over) and done.error is not None:
             self._reactions.trip(done.error)
-        elif seen.is_over:
-            self._keeper.follow(done.revision)
+        elif seen.is_over and FENCE_CHECK not in set(done.failed).difference(made.failed):
+            self._keeper.follow(done.revision, seen.stored)
         elif incident is not None and done.failed:
             if not self._keeper.standing.latch.is_held:
                 self._hold(incident, done.error)
