@@ -28,7 +28,7 @@ def test_all_of_it_is_proven_and_what_is_lost_is_found(
     assert "read it back on a second connection" in said
     assert "connections are free" in said
     postgres.execute("DELETE FROM failstop.receipt")
-    assert client.failsafe.plan_reset().missing == ("database",)
+    assert client.failsafe.plan_reset().missing == ("database", "database listener")
     assert "at least 1 transaction that was acknowledged is missing" in found(client)
 
 

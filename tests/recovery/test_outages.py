@@ -8,7 +8,12 @@ import pytest
 from tests.recovery.conftest import UNTRUSTED, Open
 
 from failstop._latch import State
-from failstop.errors import CommitOutcomeUnknownError, OperationsSuspendedError, ResetRefusedError
+from failstop.errors import (
+    CommitOutcomeUnknownError,
+    ErrorCode,
+    OperationsSuspendedError,
+    ResetRefusedError,
+)
 from failstop.testing import FaultProxy, PostgresServer
 
 
@@ -33,6 +38,8 @@ def test_a_killed_server_is_trusted_again_when_it_is_back(
     service.trade(3)
     assert server.execute("SELECT n FROM trades") == [(1,), (3,)]
     assert len(service.kinds) == 1
+    assert reset.incident.error_code in (ErrorCode.CONNECTION_FAILED, ErrorCode.DB_UNAVAILABLE)
+    assert not reset.incident.kind.startswith("listener"), "the server's own failure is the cause"
 
 
 def test_a_frozen_server_is_trusted_again_when_it_is_thawed(
@@ -43,6 +50,7 @@ def test_a_frozen_server_is_trusted_again_when_it_is_thawed(
     service.wait_for(State.FAIL_SAFE)
     service.wait_for_rounds(1)
     assert service.state is State.FAIL_SAFE
+    assert service.kinds in (["deadline_exceeded"], ["connect_timeout"])
     server.thaw()
     service.wait_for(State.NORMAL)
 
@@ -77,6 +85,20 @@ def test_a_server_without_a_free_connection_is_not_trusted(
     assert service.state is State.NORMAL
     service.failsafe.halt(actor="ann", reason="drill")
     assert "connections are free" in service.failsafe.plan_reset().checks[1].detail
+
+
+@pytest.mark.parametrize("what", ["kill", "freeze", "make_read_only"])
+def test_what_a_server_fails_while_nobody_trades_is_told_by_its_own_name(
+    what: str, server: PostgresServer, url: str, opened: Open
+) -> None:
+    """The listener hears nothing either, and is never the first to tell."""
+    service = opened(url)
+    getattr(server, what)()
+    service.wait_for(State.FAIL_SAFE)
+    service.wait_for_rounds(2)
+    [kind] = service.kinds
+    assert not kind.startswith("listener")
+    assert service.failsafe.plan_reset().why[0].startswith("database: ")
 
 
 def test_while_a_transaction_is_in_doubt_a_server_that_is_well_is_not_enough(
