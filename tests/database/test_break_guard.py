@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -317,6 +317,32 @@ def test_a_read_whose_answer_comes_with_a_trip_ends_well(
     assert client.query("SELECT 1") == [(1,)]
     with pytest.raises(OperationsSuspendedError):
         client.query("SELECT 1")
+
+
+@pytest.mark.parametrize("seconds", [5.0, 0.2], ids=["in time", "its time is over"])
+def test_a_halt_from_within_a_statement_reaches_the_fence_and_waits_for_nothing_of_its_own(
+    seconds: float, driver: str, postgres: PostgresDatabase, clients: Any
+) -> None:
+    """On the event loop's thread too, which can serve nothing else meanwhile."""
+    postgres.execute("CREATE TABLE trades (id integer PRIMARY KEY, price integer)")
+    client = clients(driver, postgres, recovery=BY_HAND, deadline=5.0)
+    reports: list[Any] = []
+
+    def halt(*_: object) -> None:
+        event.remove(client.engine, "after_cursor_execute", halt)
+        time.sleep(2 * seconds if seconds < 1 else 0)
+        began = time.monotonic()
+        reports.append(client.failsafe.halt(actor="ann", reason="drill"))
+        assert time.monotonic() - began < 4
+
+    def body(connection: Connection) -> None:
+        event.listen(client.engine, "after_cursor_execute", halt)
+        connection.execute(INSERT)
+
+    with pytest.raises((OperationsSuspendedError, TimeoutError)), deadline(seconds):
+        client.transaction(body)
+    assert [each.is_exact for each in reports] == [True]
+    assert ids(postgres) == []
 
 
 def test_attempts_count_no_thread_that_could_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Self
 
 from failstop.recovery import require_seconds
 
-__all__ = ["GRACE", "CallOverdueError", "current_limit", "deadline"]
+__all__ = ["GRACE", "CallOverdueError", "current_limit", "deadline", "unlimited"]
 
 GRACE = 0.15
 """Seconds after a deadline for which the server's own answer to it is awaited.
@@ -59,3 +61,13 @@ class deadline:  # noqa: N801 - used like a function: with deadline(2.0)
         if self._token is not None:
             current_limit.reset(self._token)
             self._token = None
+
+
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """Let what is done in the block take its own time, however little its caller has left."""
+    token = current_limit.set(None)
+    try:
+        yield
+    finally:
+        current_limit.reset(token)

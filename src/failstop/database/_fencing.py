@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from failstop._fence import WHOLE, FencedHalt, FenceRow
 from failstop.database import _fence as fence
+from failstop.database._deadline import unlimited
 from failstop.errors import ConfigurationError, CriticalError
 
 __all__ = ["Fencing"]
@@ -123,7 +124,8 @@ class Fencing:
         self.abandon()
         work = self._halt if self.is_fenced else self._halt_file
         try:
-            halted: FencedHalt = self.ask(lambda connection: work(connection, order), patience)
+            with unlimited():
+                halted: FencedHalt = self.ask(lambda connection: work(connection, order), patience)
         except (CriticalError, ConfigurationError) as error:
             kind = getattr(error, "kind", "configuration")
             return FencedHalt(self.name, False, f"only this host has stopped, it failed ({kind})")
