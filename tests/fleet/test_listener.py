@@ -48,6 +48,11 @@ def test_each_round_proves_that_the_listener_hears(hosts: Hosts) -> None:
     assert re.match("heard echo [0-9]+, and read the fence", seen.detail)
 
 
+def test_a_silent_monitor_is_found_as_soon_with_a_listener_as_without(hosts: Hosts) -> None:
+    host = hosts("first", recovery=QUICK)
+    assert host.failsafe._rounds._bound() == host.database.probe_seconds
+
+
 def test_a_lost_connection_is_made_anew_without_a_trip(
     hosts: Hosts, postgres: PostgresDatabase
 ) -> None:
