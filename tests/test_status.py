@@ -25,6 +25,7 @@ from failstop.status import (
     timestamp,
 )
 from failstop.testing import CapturingSink
+from tests.waiting import wait_until
 
 NOW = datetime(2026, 1, 1, 12, 0, 1, tzinfo=UTC)
 INCIDENT = Incident(
@@ -251,3 +252,16 @@ def test_the_status_shows_what_waits_for_a_sink() -> None:
         assert shown.oldest is not None
         assert timedelta(seconds=shown.oldest) < timedelta(minutes=1)
         sink.failure = None
+
+
+def test_after_a_reset_the_status_shows_no_round_from_before_it_for_long() -> None:
+    with FailSafe("api", recovery=Recovery(probe_interval=60.0)) as failsafe:
+        is_well = False
+
+        @failsafe.check
+        def exchange() -> bool:
+            return is_well or failsafe.is_normal
+
+        failsafe.halt(actor="ann", reason="drill")
+        failsafe.reset(actor="ann", reason="done", force=True)
+        wait_until(lambda: failsafe.status().is_operational)
