@@ -26,12 +26,14 @@ from failstop.errors import (
     Outcome,
     ResetRefusedError,
 )
-from failstop.events import Event, FenceHalted
+from failstop.events import Checked, Event, FenceHalted
 from failstop.recovery import Recovery
-from failstop.testing import PostgresDatabase, PostgresServer
+from failstop.testing import FaultProxy, PostgresDatabase, PostgresServer
 
 QUIET = Recovery(probe_interval=3600)
 """Rounds when they are asked for only: what a host learns, it learns from the fence."""
+CONNECT_DEADLINE = 3.0
+"""The default."""
 LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 FENCE = "SELECT scope, epoch, is_halted, incident_id, actor, reason FROM failstop.fence"
 
@@ -293,6 +295,30 @@ def test_an_unreachable_database_stops_this_host_and_says_so(
     assert halt(client).is_exact
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"], indirect=True)
+def test_a_database_that_does_not_answer_holds_up_the_halt_of_no_other(
+    driver: str, clients: Clients, postgres: PostgresDatabase, postgres_server: PostgresServer
+) -> None:
+    with postgres_server.fresh_database() as second, FaultProxy(postgres_server) as proxy:
+        url = proxy.url(postgres.url(driver=driver))
+        direct = postgres.url(driver=None)
+        client = clients(driver, url, start=False, recovery=QUIET, name="silent", listen_url=direct)
+        beside = Database.connect(second.url(), client.failsafe, name="well")
+        client.failsafe.start()
+        proxy.black_hole()
+        began = time.monotonic()
+        reports: list[Any] = []
+        thread = threading.Thread(target=lambda: reports.append(halt(client)))
+        thread.start()
+        wait_until(lambda: second.execute(FENCE) != [])
+        assert time.monotonic() - began < CONNECT_DEADLINE
+        assert not reports
+        thread.join(30)
+        assert [each.is_exact for each in reports[0].databases] == [False, True]
+        client.close()
+        beside.engine.dispose()
+
+
 def test_the_report_is_in_the_journal(tmp_path: Path, postgres: PostgresDatabase) -> None:
     from failstop.journal import rows as rows_of
 
@@ -478,6 +504,32 @@ def test_a_halt_elsewhere_refuses_a_reset_that_names_the_epoch_before_it(
     with pytest.raises(ResetRefusedError):
         reset(host, epoch=seen)
     assert [row[2] for row in postgres.execute(FENCE)] == [True]
+    reset(host)
+    assert [row[2] for row in postgres.execute(FENCE)] == [False]
+
+
+@pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
+def test_a_halt_that_was_heard_after_the_checks_of_a_reset_refuses_it(
+    driver: str, clients: Clients, postgres: PostgresDatabase
+) -> None:
+    host, other = (clients(driver, postgres, recovery=QUIET) for _ in range(2))
+    halt(host)
+    host.failsafe.plan_reset()
+    [before] = host.database.fence.rows
+    heard: list[Event] = []
+
+    def come(event: Event) -> None:
+        if isinstance(event, Checked) and not heard:
+            heard.append(event)
+            halt(other, "worse fills")
+            wait_until(lambda: host.database.fence.rows[0].epoch > before.epoch)
+
+    host.failsafe.subscribe(come)
+    with pytest.raises(ResetRefusedError, match="newer halt"):
+        reset(host, epoch=host.failsafe.epoch)
+    assert heard
+    assert [row[2] for row in postgres.execute(FENCE)] == [True]
+    host.failsafe.plan_reset()  # which shows it
     reset(host)
     assert [row[2] for row in postgres.execute(FENCE)] == [False]
 

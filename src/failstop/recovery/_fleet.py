@@ -9,7 +9,8 @@ Never here: how a fence is asked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, runtime_checkable
 
 from failstop._fence import FencedHalt, FenceRow
@@ -80,7 +81,9 @@ class Fleet:
 
     def __init__(self, dependencies: Mapping[str, Dependency]) -> None:
         self._dependencies = dependencies
-        self._known: dict[str, FenceRow] = {}
+        self._known: dict[tuple[Fence, str], FenceRow] = {}
+        self._told: dict[str, FenceRow] = {}
+        self._judged: dict[Fence, tuple[FenceRow, ...] | None] = {}
         self.last: tuple[FencedHalt, ...] = ()
 
     def _fences(self) -> Iterator[Fence]:
@@ -103,26 +106,33 @@ class Fleet:
 
     def halted(self) -> FenceRow | None:
         """Return the halt that stands, as far as was seen; the one of the whole first."""
-        rows = [row for fence in self._fences() for row in fence.rows or () if row.is_halted]
+        rows = [row for fence in self._fences() for row in _halts(fence.rows)]
         return min(rows, key=lambda row: row.scope, default=None)
 
     def news(self, incident: Incident | None) -> FenceRow | None:
-        """Return the halt that stands, where this process has not told it yet.
+        """Return a halt that stands, where this process has not told it yet.
 
-        One of the open incident's own is told already.
+        One of the open incident's own is told already. What holds no news is what a reset clears.
         """
-        row = self.halted()
-        if row is None:
-            return None
-        known, self._known[row.scope] = self._known.get(row.scope), row
+        seen = {fence: fence.rows for fence in self._fences()}
+        halts = [(fence, row) for fence, rows in seen.items() for row in _halts(rows)]
+        news = [row for fence, row in halts if self._is_news(fence, row, incident)]
+        if not news:
+            self._judged = seen
+        return min(news, key=lambda row: row.scope, default=None)
+
+    def _is_news(self, fence: Fence, row: FenceRow, incident: Incident | None) -> bool:
+        place = (fence, row.scope)
+        known, self._known[place] = self._known.get(place), row
+        if self._told.get(row.scope) == row:
+            return False
         if known is None or known.incident_id != row.incident_id:
-            is_told = incident is not None and incident.incident_id == row.incident_id
-            return None if is_told else row
-        return row if row.epoch > known.epoch else None
+            return incident is None or incident.incident_id != row.incident_id
+        return row.epoch > known.epoch
 
     def know(self, row: FenceRow) -> None:
         """Note that a halt was told here already; a later one than that is news."""
-        self._known[row.scope] = row
+        self._told[row.scope] = row
 
     def prove(self) -> str:
         """Return where no fence says halted.
@@ -162,9 +172,10 @@ class Fleet:
         seconds: float | None,
         terminate: bool,
     ) -> tuple[FencedHalt, ...]:
-        """Halt behind every fence, one after the other, and say what each came to."""
-        self.last = tuple(
-            fence.halt(
+        """Halt behind every fence, all at once, and say what each came to."""
+
+        def work(fence: Fence) -> FencedHalt:
+            return fence.halt(
                 scope=scope,
                 incident_id=incident.incident_id,
                 actor=actor,
@@ -172,8 +183,8 @@ class Fleet:
                 seconds=seconds,
                 terminate=terminate,
             )
-            for fence in self._fences()
-        )
+
+        self.last = _each(work, tuple(self._fences()))
         for halt in self.last:
             logger.log(logging.WARNING if halt.is_exact else logging.ERROR, "halt: %s", halt)
         return self.last
@@ -181,9 +192,10 @@ class Fleet:
     def reopen(
         self, incident: Incident, *, actor: str, reason: str, force: bool
     ) -> tuple[str, ...]:
-        """Clear the halts that were seen; return what could not be, where `force` goes on.
+        """Clear the halts that the last round has seen; return what could not be.
 
-        Where none could be seen, that is the one of the incident: no other was told here.
+        Where it could see none, that is the one of the incident: no other was told here. With
+        `force` what could not be cleared stops nothing.
 
         Raises:
             ResetRefusedError: a newer halt stands, or a fence could not be cleared.
@@ -195,7 +207,7 @@ class Fleet:
                 continue
             try:
                 said = {"actor": actor, "reason": reason, "incident_id": incident.incident_id}
-                fence.reopen(**said, seen=fence.rows)
+                fence.reopen(**said, seen=self._judged.get(fence))
             except CriticalError as error:
                 failed.append(f"a fence could not be asked ({error.kind}), so its halt stands")
         if failed and not force:
@@ -205,3 +217,15 @@ class Fleet:
     def advice(self) -> tuple[str, ...]:
         """Return what the last halt could not promise, a sentence for each database."""
         return tuple(f"the halt is not exact: {halt}" for halt in self.last if not halt.is_exact)
+
+
+def _halts(rows: Iterable[FenceRow] | None) -> list[FenceRow]:
+    return [row for row in rows or () if row.is_halted]
+
+
+def _each(work: Callable[[Fence], FencedHalt], fences: tuple[Fence, ...]) -> tuple[FencedHalt, ...]:
+    """Do `work` for each; a database that does not answer takes no time from the others."""
+    if len(fences) < 2:
+        return tuple(map(work, fences))
+    with ThreadPoolExecutor(len(fences), thread_name_prefix="failstop-halt") as threads:
+        return tuple(threads.map(work, fences))
