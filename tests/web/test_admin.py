@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.forking import exit_code
 
 from failstop import ConfigurationError, FailSafe, Recovery, State, journal
 from failstop.events import InDoubt
@@ -423,6 +425,19 @@ def test_attempts_take_bounded_memory() -> None:
     for number in range(3 * MOST_CLIENTS):
         attempts.fail(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0.0)
     assert len(attempts) == MOST_CLIENTS
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_was_forked_while_an_attempt_was_counted_counts_its_own() -> None:
+    attempts = Attempts()
+    with attempts._lock:
+        child = os.fork()
+        if not child:
+            attempts.fail("10.0.0.1", 0.0)
+            os._exit(len(attempts))
+    assert exit_code(child, 5.0) == 1
+    assert len(attempts) == 0
 
 
 def test_one_network_of_ipv6_is_one_client() -> None:

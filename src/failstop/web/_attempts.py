@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -30,12 +31,22 @@ class Attempts:
     """Count failed attempts in this process."""
 
     def __init__(self) -> None:
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._lock = threading.Lock()
         self._failed: OrderedDict[str, _Failed] = OrderedDict()
+        self._pid = os.getpid()
+
+    def _counting(self) -> threading.Lock:
+        """Return the lock; a forked child counts anew, as it may have inherited a held one."""
+        if self._pid != os.getpid():
+            self._begin_anew()
+        return self._lock
 
     def wait(self, client: str, now: float) -> int | None:
         """Return the seconds that `client` has to wait, None where it may try."""
-        with self._lock:
+        with self._counting():
             failed = self._failed.get(_network(client))
             if failed is None or failed.count < MOST_FAILED:
                 return None
@@ -45,7 +56,7 @@ class Attempts:
     def fail(self, client: str, now: float) -> None:
         """Count one; the address that failed longest ago is forgotten where there are too many."""
         key = _network(client)
-        with self._lock:
+        with self._counting():
             failed = self._failed.pop(key, None)
             if failed is None or now >= failed.since + WINDOW:
                 failed = _Failed(now)
