@@ -7,7 +7,9 @@ what a difference means, a database, or a transaction of its own.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from failstop._storefile import problem
@@ -104,10 +106,19 @@ def note_lost(connection: sqlite3.Connection, database: str, lost: int) -> None:
     )
 
 
-def accept(connection: sqlite3.Connection, epoch: int) -> None:
-    """Accept of every database what was seen of it last; a person has said so in `epoch`."""
+def accept(
+    connection: sqlite3.Connection, epoch: int, moved: Sequence[str], *, is_forced: bool
+) -> None:
+    """Accept of every database what was seen of it last; a person has said so in `epoch`.
+
+    Without force only of those that are what they were, and of those in `moved` that they changed
+    their timeline: a round that is under way may have seen what that person has not.
+    """
     connection.execute(
         "UPDATE evidence SET cluster = seen_cluster, timeline = seen_timeline, "
-        "witness = seen_witness, lost = 0, accepted = ?",
-        (epoch,),
+        "witness = seen_witness, lost = 0, accepted = :epoch "
+        "WHERE :is_forced OR (lost = 0 AND seen_cluster = cluster "
+        "AND coalesce(seen_witness, -1) >= coalesce(witness, -1) "
+        "AND (seen_timeline IS timeline OR database IN (SELECT value FROM json_each(:moved))))",
+        {"epoch": epoch, "is_forced": is_forced, "moved": json.dumps(moved)},
     )

@@ -25,7 +25,7 @@ from failstop._evidence import Known, Sighting
 from failstop._in_doubt import Answered
 from failstop._latch import Latch, State
 from failstop._process import this_process
-from failstop._standing import Change, Decision, Standing
+from failstop._standing import Change, Decision, Leave, Standing
 from failstop._storefile import StoreFile, append_event, path_of, problem
 from failstop.alerts import _page
 from failstop.alerts._alert import Alert, AlertAction
@@ -159,7 +159,7 @@ class Store:
         """
         with self._writing() as (connection, stored):
             change = decision(stored.standing)
-            _write(connection, change)
+            _write(connection, change, is_forced=isinstance(decision, Leave) and decision.force)
             alert = _page.alert_for(change.event, self._host)
             if alert is not None:
                 self._post(connection, alert, spilled)
@@ -563,7 +563,7 @@ def _incident(text: str) -> Incident:
     return Incident(**facts)
 
 
-def _write(connection: sqlite3.Connection, change: Change) -> None:
+def _write(connection: sqlite3.Connection, change: Change, *, is_forced: bool) -> None:
     latch, incident = change.standing.latch, change.standing.incident
     text = None if incident is None else _chain.canonical(_chain.plain(incident))
     connection.execute(
@@ -573,7 +573,8 @@ def _write(connection: sqlite3.Connection, change: Change) -> None:
     if isinstance(change.event, Reset):
         connection.execute("UPDATE standing SET left_by = ?", (change.event.actor,))
         if change.event.actor is not None:
-            _evidence.accept(connection, latch.epoch)
+            moved = change.event.accepted
+            _evidence.accept(connection, latch.epoch, moved, is_forced=is_forced)
     if isinstance(change.event, Tripped | Halted):
         _note_told(connection, change.incident.occurrences)
 

@@ -17,9 +17,10 @@ from tests.waiting import wait_until
 from failstop import FailSafe
 from failstop._evidence import Known, Sighting
 from failstop._latch import State
+from failstop._standing import Leave
 from failstop.database import Database
 from failstop.errors import CriticalDatabaseError, DatabaseUnavailableError, ResetRefusedError
-from failstop.events import Reset
+from failstop.events import CheckResult, Reset
 from failstop.recovery import Recovery
 from failstop.recovery._baselines import finding
 from failstop.testing import CapturingSink, PostgresServer
@@ -138,6 +139,27 @@ def test_a_persons_reset_accepts_what_was_seen_last(staged: tuple[FailSafe, Stag
     assert (known.baseline, known.accepted) == (Sighting("7/5", 2, 12), failsafe.epoch)
     dependency.seen = Sighting("7/5", 1, 13)
     wait_until(lambda: failsafe.incident is not None)
+
+
+@pytest.mark.parametrize(
+    "seen", [Sighting("7/5", 1, 4), Sighting("7/5", 1), Sighting("9/9", 1, 10), Sighting("7/5", 2)]
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_only_force_accepts_what_a_round_has_seen_that_is_under_way(
+    seen: Sighting, force: bool, tmp_path: Path
+) -> None:
+    with closing(FailSafe("desk", store=tmp_path / "desk.db")) as failsafe:
+        failsafe.baselines.known("database")
+        failsafe.baselines.note("database", TRUSTED, is_intact=True)
+        failsafe.halt(actor="ann", reason="drill")
+        passed = CheckResult("database", True, "well", datetime.now(UTC), 0.0)
+        failsafe.baselines.note("database", seen, is_intact=False)
+        latch = failsafe._keeper.store.read().standing.latch
+        facts = ("desk", "ann", "done", datetime.now(UTC), latch.epoch, latch.revision)
+        failsafe._keeper.store.change(Leave(*facts, (passed,), force))
+        _, known = failsafe.baselines.known("database")
+        assert known is not None
+        assert known.baseline == (seen if force else TRUSTED)
 
 
 def test_a_finding_that_comes_while_a_person_decides_refuses_the_reset(
