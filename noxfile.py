@@ -19,9 +19,23 @@ COVERED = PYTHONS[0]
 BETWEEN = PYTHONS[1]
 """Left to `nox -s tests-…`: what breaks there breaks on the one before it or after it too."""
 DATA = ".coverage"
+APART = {
+    "database": ("database",),
+    "examples": ("examples",),
+    "service": (
+        "browser",
+        "fleet",
+        "monitoring",
+        "recovery",
+        "test_doorbell.py",
+        "test_election.py",
+        "test_workers.py",
+        "web",
+    ),
+}
+"""What has a session of its own on the first Python, beside the others."""
 LONGEST = (
     "alerts",
-    "browser",
     "database/test_connect.py",
     "database/test_deadline.py",
     "database/test_doctor.py",
@@ -30,11 +44,8 @@ LONGEST = (
     "database/test_nemesis.py",
     "database/test_postgresql_facts.py",
     "drill",
-    "monitoring",
     "scan",
     "test_dispatcher_crash.py",
-    "test_doorbell.py",
-    "test_election.py",
     "testing",
 )
 """What mostly waits, or what no Python changes: it runs on the first one only."""
@@ -51,7 +62,7 @@ nox.options.sessions = [
     "lint",
     "typing",
     *(f"tests-{python}" for python in PYTHONS if python != BETWEEN),
-    *("database", "examples", "coverage", "docs", "drill"),
+    *("database", "service", "examples", "coverage", "docs", "drill"),
 ]
 nox.options.parallel = 2
 nox.options.allow_parallel = True
@@ -97,10 +108,11 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests on every Python: with their coverage on the first, but for the longest on others.
 
-    Those of the database and the examples have sessions of their own, beside it on the first.
+    What is apart has sessions of its own, beside it on the first.
     """
     install(session, "test")
-    apart = ("examples", "database") if session.python == COVERED else ("examples", *LONGEST)
+    apart = [*APART["examples"], *APART["service"]]
+    apart += APART["database"] if session.python == COVERED else LONGEST
     arguments = ("tests", *(f"--ignore=tests/{name}" for name in apart), *session.posargs)
     if session.python == COVERED:
         run_covered(session, *arguments)
@@ -112,22 +124,33 @@ def tests(session: nox.Session) -> None:
 def database(session: nox.Session) -> None:
     """The guarded database, on every driver and under every fault."""
     install(session, "test")
-    run_covered(session, "tests/database", *session.posargs)
+    run_covered(session, *_apart(session), *session.posargs)
+
+
+@nox.session(python=COVERED)
+def service(session: nox.Session) -> None:
+    """A whole service, broken and shown: recovery, workers, hosts, HTTP, metrics, the page."""
+    install(session, "test")
+    run_covered(session, *_apart(session), *session.posargs)
 
 
 @nox.session(python=COVERED)
 def examples(session: nox.Session) -> None:
     """The examples, started for real and broken."""
     install(session, "test")
-    run_covered(session, "tests/examples", *session.posargs)
+    run_covered(session, *_apart(session), *session.posargs)
 
 
-@nox.session(python=COVERED, requires=[f"tests-{COVERED}", "database", "examples"])
+@nox.session(python=COVERED, requires=[f"tests-{COVERED}", *APART])
 def coverage(session: nox.Session) -> None:
     """What the tests and the examples' tests reached, in every process they started."""
     session.install("-q", *nox.project.dependency_groups(PROJECT, "coverage"))
     session.run("coverage", "combine", "-q", "--keep", *map(str, Path.cwd().glob(f"{DATA}-*.*")))
     session.run("coverage", "report")
+
+
+def _apart(session: nox.Session) -> list[str]:
+    return [f"tests/{name}" for name in APART[session.name]]
 
 
 def run_covered(session: nox.Session, *arguments: str) -> None:

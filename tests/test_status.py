@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from tests.waiting import wait_until
 
 from failstop import FailSafe
 from failstop._latch import State
@@ -25,7 +26,6 @@ from failstop.status import (
     timestamp,
 )
 from failstop.testing import CapturingSink
-from tests.waiting import wait_until
 
 NOW = datetime(2026, 1, 1, 12, 0, 1, tzinfo=UTC)
 INCIDENT = Incident(

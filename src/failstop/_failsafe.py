@@ -731,7 +731,6 @@ class FailSafe:
         except StoreError as error:
             raise ResetRefusedError(f"it cannot be recorded: {error}", ("store",)) from error
         self._observers.tell()
-        self._monitor.wake()  # the status shows the round before it until the next one
 
     # The report
 
