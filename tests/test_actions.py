@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.waiting import wait_until
 
 from failstop import FailSafe, _actions, _departure, offline
 from failstop._latch import State
+from failstop._process import this_process
 from failstop.alerts import AlertAction, Severity
 from failstop.errors import ConfigurationError, DatabaseUnavailableError, ResetRefusedError
 from failstop.events import ActionState, Event, Incident
@@ -485,7 +487,7 @@ def test_an_end_that_can_be_written_again_follows_its_beginning(
     wait_until(lambda: len(words(path)) == 2)
     assert words(path) == [("Began", "called", None), ("Ended", "called", None)]
     failsafe.plan_reset()
-    assert failsafe._keeper.store.interrupted_actions() == ()
+    assert failsafe._keeper.store.interrupted_actions(datetime.now(UTC)) == ()
     assert states(failsafe) == {"called": ActionState.ENDED}
 
 
@@ -597,6 +599,31 @@ def test_one_that_was_interrupted_by_a_kill_is_found_and_told_and_not_repeated(
     failsafe.plan_reset()
     assert called.count == 0
     assert len(words(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("begun", "is_found"), [("2026-01-01T00:00:00+00:00", True), (None, False)]
+)
+def test_one_of_a_container_that_is_gone_holds_the_recovery_for_a_time_only(
+    make: Make, path: Path, begun: str | None, is_found: bool
+) -> None:
+    """Nothing can be known of its process, but its time is over, and nobody wrote how it ended."""
+    sink = CapturingSink()
+    failsafe = make(sinks=[sink], actions=(Called(),))
+    failsafe.start()
+    failsafe.trip(gone())
+    wait_until(lambda: states(failsafe) == {"called": ActionState.ENDED})
+    failsafe.halt(actor="ann", reason="so that it stays open")
+    boot, _, pid, started = this_process().split("/")
+    with contextlib.closing(sqlite3.connect(path, timeout=10)) as store, store:
+        store.execute(
+            "UPDATE action SET state = 'BEGUN', runner = ?, since = coalesce(?, since)",
+            (f"{boot}/pid:[1]/{pid}/{started}#1", begun),
+        )
+    missing = failsafe.plan_reset().missing
+    assert missing == (() if is_found else ("safety actions",))
+    if is_found:
+        assert sink.wait_for(lambda alert: alert.kind == "action_interrupted")
 
 
 def test_a_worker_that_lives_finds_the_interruption_while_the_incident_is_open(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from failstop._process import is_gone
+from failstop._process import is_gone, is_of_here
 from failstop._storefile import problem
 from failstop.events import ActionBegan, ActionEnded, ActionFailed, ActionState
 from failstop.status import ActionStatus
@@ -63,14 +63,21 @@ def settle(connection: sqlite3.Connection, event: ActionEnded | ActionFailed) ->
     return done.rowcount == 1 or state is not ActionState.INTERRUPTED
 
 
-def interrupted(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
-    """Return incident and name of each action whose process is gone before it ended."""
+def interrupted(connection: sqlite3.Connection, overdue: datetime) -> tuple[tuple[str, str], ...]:
+    """Return incident and name of each action whose process is gone before it ended.
+
+    Of a process in another container nothing is known: it counts as gone where its action began
+    before `overdue`, for it would have said by now how that ended.
+    """
     rows = connection.execute(
-        "SELECT incident, name, runner FROM action WHERE state = ? ORDER BY rowid",
-        (ActionState.BEGUN.value,),
+        "SELECT incident, name, runner, since < ? FROM action WHERE state = ? ORDER BY rowid",
+        (overdue.isoformat(), ActionState.BEGUN.value),
     ).fetchall()
+    found = ((*action, runner.partition("#")[0], is_late) for *action, runner, is_late in rows)
     return tuple(
-        (incident, name) for incident, name, runner in rows if is_gone(runner.partition("#")[0])
+        (incident, name)
+        for incident, name, runner, is_late in found
+        if is_gone(runner) or (is_late and not is_of_here(runner))
     )
 
 

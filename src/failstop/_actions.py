@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from failstop._keeper import Keeper
 from failstop._settings import require_seconds, require_text
@@ -44,6 +44,8 @@ CLAIM_PATIENCE = 2.0
 """Seconds that an action waits for a store which other processes keep busy, before it begins."""
 PAUSE = 0.02
 """Seconds between two tries of a store that is busy."""
+OVERDUE = 60.0
+"""Seconds after its time at which an action of which nothing can be known counts as interrupted."""
 MOST_HUNG = 4
 """Runs of one action that may hang at a time before it is not begun again."""
 MOST_BEGUN = 1000
@@ -304,7 +306,8 @@ class Actions:
         Raises:
             StoreError: the store cannot be read or written.
         """
-        for incident_id, name in self._keeper.store.interrupted_actions():
+        overdue = datetime.now(UTC) - timedelta(seconds=self.longest + OVERDUE)
+        for incident_id, name in self._keeper.store.interrupted_actions(overdue):
             event = ActionFailed(*self._facts(incident_id, name), ActionState.INTERRUPTED)
             if self._keeper.store.settle_action(event):
                 self._keeper.events.append(event)

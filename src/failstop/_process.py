@@ -10,7 +10,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_gone", "this_clock", "this_process"]
+__all__ = ["is_gone", "is_of_here", "this_clock", "this_process"]
 
 UNKNOWN = "-"
 START_TIME = 19
@@ -50,6 +50,11 @@ def is_gone(identity: str) -> bool:
     if started != UNKNOWN:
         return _started(int(pid)) != started
     return not _exists(int(pid))
+
+
+def is_of_here(identity: str) -> bool:
+    """Say whether the process is, or was, where this one can know of it."""
+    return identity.split("/")[1] == _namespace()
 
 
 def _boot() -> str:

@@ -398,14 +398,16 @@ class Store:
         ]
         post(connection, others, _page.action_failed(event, None, self._host))
 
-    def interrupted_actions(self) -> tuple[tuple[str, str], ...]:
+    def interrupted_actions(self, overdue: datetime) -> tuple[tuple[str, str], ...]:
         """Return incident and name of each safety action whose process is gone before it ended.
+
+        Where that cannot be known, it is one that began before `overdue`.
 
         Raises:
             StoreError: the file cannot be read.
         """
         with self._file.reading() as connection:
-            return _action_log.interrupted(connection)
+            return _action_log.interrupted(connection, overdue)
 
     def actions(self, incident_id: str) -> tuple[ActionStatus, ...]:
         """Return the safety actions that have begun for an incident.
