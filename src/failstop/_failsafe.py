@@ -61,6 +61,10 @@ from failstop.status import ResetPlan, SinkStatus, SystemStatus
 __all__ = ["REASONS", "FailSafe"]
 
 CLOSE_TIMEOUT = 5.0
+OPENED = (
+    "; the fence is open by now, so the service goes on by itself when its checks have passed: "
+    "halt again to keep it stopped"
+)
 FORCE_PATIENCE = 5.0
 """Seconds that a forced reset waits for the checks that it overrules."""
 
@@ -722,14 +726,17 @@ class FailSafe:
         if seen.epoch != self.epoch:
             text = f"the reset saw epoch {seen.epoch}, the latch is at {self.epoch}"
             raise ResetRefusedError(text, ("epoch",))
+        is_shut = self._fleet.halted() is not None
         standing = self._fleet.reopen(plan.incident, actor=actor, reason=reason, force=force)
+        opened = OPENED if is_shut and self._fleet.halted() is None else ""
         reason = "; ".join((reason, *standing))
         try:
             self._rounds.leave(actor, reason, seen, force=force)
         except IllegalSignalError as stale:
-            raise ResetRefusedError(str(stale), ("epoch",)) from stale
+            raise ResetRefusedError(f"{stale}{opened}", ("epoch",)) from stale
         except StoreError as error:
-            raise ResetRefusedError(f"it cannot be recorded: {error}", ("store",)) from error
+            text = f"it cannot be recorded: {error}{opened}"
+            raise ResetRefusedError(text, ("store",)) from error
         self._observers.tell()
 
     # The report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -168,6 +169,25 @@ def test_a_reset_that_a_fence_does_not_know_of_releases_no_process_of_a_host(
     away.reset()
     for process in here:
         process.wait_for(None)
+
+
+def test_a_reset_that_is_refused_says_where_it_has_opened_the_fence(
+    hosts: Hosts, postgres: PostgresDatabase
+) -> None:
+    """It goes on by itself then, which nobody expects who reads that it was refused."""
+    host = hosts("here", recovery=QUICK)
+    host.halt()
+    wait_until(lambda: host.checks.get("fence") is False)
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(postgres.url(driver=None)) as other:
+            other.execute("LOCK TABLE failstop.fence IN EXCLUSIVE MODE")
+            reset = pool.submit(host.reset)
+            wait_until(lambda: postgres.execute(waits) == [(1,)])
+            host.failsafe._keeper.void_evidence()
+        with pytest.raises(ResetRefusedError, match="the fence is open by now"):
+            reset.result(20)
+    host.wait_for(None)
 
 
 # Partitions
