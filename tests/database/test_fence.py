@@ -454,6 +454,7 @@ def test_a_halt_that_reached_no_fence_waits_for_a_reset_of_its_own(
         host.database.fence.deadline = 0.2
         report = halt(host, timeout=0.2)
         assert not report.is_exact
+        assert "SQLSTATE" in report.unproven[0]
     wait_until(lambda: other.failsafe.is_normal)
     halt(other)
     reset(other)
@@ -662,6 +663,7 @@ def test_a_role_may_trade_and_not_halt(
     client.transaction(insert)
     report = halt(client)
     assert not report.is_exact
+    assert "SQLSTATE 42501" in report.unproven[0]
     assert postgres.execute(FENCE) == []
     assert trades(postgres) == [1]
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from failstop._fence import WHOLE, FencedHalt, FenceRow
 from failstop.database import _fence as fence
 from failstop.database._deadline import unlimited
+from failstop.diagnosis import diagnose
 from failstop.errors import ConfigurationError, CriticalError
 
 __all__ = ["Fencing"]
@@ -127,8 +128,8 @@ class Fencing:
             with unlimited():
                 halted: FencedHalt = self.ask(lambda connection: work(connection, order), patience)
         except (CriticalError, ConfigurationError) as error:
-            kind = getattr(error, "kind", "configuration")
-            return FencedHalt(self.name, False, f"only this host has stopped, it failed ({kind})")
+            text = f"only this host has stopped, it failed ({_why(error)})"
+            return FencedHalt(self.name, False, text)
         return halted
 
     def _halt(self, connection: Connection, order: fence.Order) -> FencedHalt:
@@ -168,6 +169,15 @@ class Fencing:
         if self.is_fenced:
             began = time.monotonic()
             self._keep(self.ask(work, self.deadline), began)
+
+
+def _why(error: CriticalError | ConfigurationError) -> str:
+    """Return the kind of what failed, with the server's own code where it has answered."""
+    cause = error.__cause__
+    found = diagnose(cause) if isinstance(cause, Exception) else None
+    if found is None or found.sqlstate is None:
+        return str(getattr(error, "kind", "configuration"))
+    return f"{found.kind}, SQLSTATE {found.sqlstate}"
 
 
 def _restart_in_child() -> None:
