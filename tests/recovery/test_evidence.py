@@ -89,11 +89,16 @@ class Staged:
     def __init__(self, failsafe: FailSafe) -> None:
         self._failsafe = failsafe
         self.seen = TRUSTED
+        self.gate, self.waits = threading.Event(), threading.Event()
+        self.gate.set()
 
     def probe(self) -> str:
         _, known = self._failsafe.baselines.known(self.name)
         found = finding(self.name, known, self.seen)
         self._failsafe.baselines.note(self.name, self.seen, is_intact=found is None)
+        if not self.gate.is_set():
+            self.waits.set()
+            self.gate.wait(30)
         if found is not None:
             raise found
         return "well"
@@ -160,6 +165,22 @@ def test_only_force_accepts_what_a_round_has_seen_that_is_under_way(
         _, known = failsafe.baselines.known("database")
         assert known is not None
         assert known.baseline == (seen if force else TRUSTED)
+
+
+def test_a_round_under_way_does_not_tell_again_what_a_person_accepts_meanwhile(
+    staged: tuple[FailSafe, Staged],
+) -> None:
+    failsafe, dependency = staged
+    dependency.seen = Sighting("7/5", 2, 12)
+    wait_until(lambda: failsafe.incident is not None)
+    failsafe.plan_reset()
+    _, proof = failsafe._rounds.plan(10.0)
+    dependency.gate.clear()
+    assert dependency.waits.wait(10)
+    failsafe._rounds.leave("ann", "planned", proof, force=False)
+    dependency.gate.set()
+    failsafe.plan_reset()
+    assert failsafe.is_normal
 
 
 def test_a_finding_that_comes_while_a_person_decides_refuses_the_reset(

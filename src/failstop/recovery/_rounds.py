@@ -221,7 +221,7 @@ class Rounds:
         self._notes.note_checks(done)
         try:
             if observed is None:
-                self._act_on(done, seen)
+                self._act_on(done, seen, must_prove=must_prove)
             else:
                 self._follow(done, made, seen)
             if is_elected and problem is None:
@@ -313,10 +313,12 @@ class Rounds:
 
     # What a round means
 
-    def _act_on(self, done: Round, seen: Seen) -> None:
+    def _act_on(self, done: Round, seen: Seen, *, must_prove: bool) -> None:
         state, incident = self._state, self._keeper.standing.incident
         is_open = state in (State.STARTING, State.NORMAL) or seen.is_over
-        if is_open and done.error is not None:
+        if state is State.NORMAL and must_prove and _is_finding(done):
+            self._monitor.wake()  # a person has reset meanwhile, and may have accepted just that
+        elif is_open and done.error is not None:
             self._reactions.trip(done.error)
         elif self._adopt_halt(incident):
             return
@@ -430,6 +432,10 @@ class Rounds:
             results = done.results
         plan = ResetPlan.of(latch.epoch, latch.state, incident, results)
         return plan, Proof(latch.epoch, done.revision if done else -1, results)
+
+
+def _is_finding(done: Round) -> bool:
+    return done.error is not None and done.error.needs_person
 
 
 def _silent() -> CheckResult:
