@@ -52,9 +52,10 @@ def test_a_halt_without_the_service_is_journaled_and_keeps_it_stopped(store: Pat
     assert events(store)[-1]["event"] == "Halted"
     assert journal.check(store).is_sound
     with FailSafe("trading", store=store, recovery=QUICK) as failsafe:
-        assert failsafe.state is State.FAIL_SAFE
+        assert failsafe.state in (State.FAIL_SAFE, State.RECOVERING)
         assert failsafe.incident is not None
         assert failsafe.incident.incident_id == incident.incident_id
+        assert failsafe.incident.is_halt
 
 
 def test_the_page_of_a_halt_is_sent_by_the_next_service_that_has_sinks(store: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.fleet.conftest import QUICK, SLOW, Host, Hosts
 from tests.waiting import wait_until
 
-from failstop import offline
+from failstop import State, offline
 from failstop.database import Database
 from failstop.errors import OperationsSuspendedError, ResetRefusedError
 from failstop.events import Halted
@@ -161,6 +161,7 @@ def test_a_reset_that_a_fence_does_not_know_of_releases_no_process_of_a_host(
     for process in here:
         process.wait_for("halted_elsewhere")
     seen = here[0].failsafe.epoch
+    wait_until(lambda: offline.status(tmp_path / "here.db").state is State.FAIL_SAFE)
     offline.reset(tmp_path / "here.db", actor="bob", reason="I hope", epoch=seen, force=True)
     for process in here:
         count = len(process.events)
