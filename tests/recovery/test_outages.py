@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
+from collections.abc import Iterator
 
+import psycopg
 import pytest
 from tests.recovery.conftest import UNTRUSTED, Open
 from tests.waiting import wait_until
@@ -11,8 +15,10 @@ from tests.waiting import wait_until
 from failstop._latch import State
 from failstop.errors import (
     CommitOutcomeUnknownError,
+    CriticalDatabaseError,
     ErrorCode,
     OperationsSuspendedError,
+    Outcome,
     ResetRefusedError,
 )
 from failstop.testing import FaultProxy, PostgresServer
@@ -69,6 +75,50 @@ def test_a_server_that_is_read_only_answers_and_is_not_trusted(
     assert service.kinds == ["read_only"]
     server.make_read_only(False)
     service.wait_for(State.NORMAL)
+
+
+@pytest.fixture
+def small_disk(server: PostgresServer) -> Iterator[None]:
+    """Put the table `trades` on a disk of its own, of 1 MB, with nothing left on it."""
+    place = server.directory / "small"
+    place.mkdir()
+    owner = (server.directory / "data").stat()
+    settings = f"size=1m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
+    mount = ["mount", "-t", "tmpfs", "-o", settings, "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        server.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+        server.execute("ALTER TABLE trades SET TABLESPACE small")
+        server.execute("CREATE TABLE filler (body text) TABLESPACE small")
+        with pytest.raises(psycopg.errors.DiskFull):
+            for _ in range(200):
+                server.execute(
+                    "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 8)"
+                )
+        yield
+        server.execute("DROP TABLE IF EXISTS filler, trades")
+        server.execute("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True, timeout=30)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_stops_the_service_and_it_goes_on_when_there_is_room(
+    server: PostgresServer, url: str, opened: Open
+) -> None:
+    service = opened(url)
+    taken: list[int] = []
+    with pytest.raises(CriticalDatabaseError) as refused:
+        for n in range(1000):
+            service.trade(n)
+            taken.append(n)
+    assert (refused.value.kind, refused.value.outcome) == ("disk_full", Outcome.ROLLED_BACK)
+    assert service.kinds[0] == "disk_full"
+    server.execute("DROP TABLE filler")
+    service.wait_for(State.NORMAL)
+    service.trade(1000)
+    assert server.execute("SELECT n FROM trades ORDER BY n") == [(n,) for n in [*taken, 1000]]
 
 
 def test_a_server_without_a_free_connection_is_not_trusted(
