@@ -40,6 +40,7 @@ LONGEST = (
     "database/test_deadline.py",
     "database/test_doctor.py",
     "database/test_failover.py",
+    "database/test_fence_hosts.py",
     "database/test_matrix.py",
     "database/test_nemesis.py",
     "database/test_postgresql_facts.py",

@@ -275,7 +275,7 @@ def test_a_reset_rests_on_what_the_service_saw_just_now(store: Path) -> None:
         _, overruled = offline.reset(store, actor="bob", reason="it is over", epoch=1)
         assert overruled == ()
         wait_until(lambda: failsafe.is_normal)
-    row = next(row for row in events(store)[::-1] if row["event"] == "Reset")
+    row = next(row for row in events(store) if row["event"] == "Reset" and row["actor"] == "bob")
     assert row["failed"] == []
     evidence = row["evidence"]
     assert isinstance(evidence, list)

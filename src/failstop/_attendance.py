@@ -15,7 +15,6 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
@@ -25,12 +24,15 @@ __all__ = ["Attendance", "Attendant"]
 logger = logging.getLogger("failstop")
 
 
-@cache
 def _version() -> str:
     try:
         return version("failstop")
-    except PackageNotFoundError:  # not installed, or not to be read by this user
+    except PackageNotFoundError:
         return "unknown"
+
+
+VERSION = _version()
+"""Read when this is loaded: a process that gives up its rights may not read it later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Attendant:
 
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     pid: int = field(default_factory=os.getpid)
-    version: str = field(default_factory=_version)
+    version: str = VERSION
 
 
 class Attendance:

@@ -142,6 +142,7 @@ def test_no_host_commits_after_a_halt_has_returned(
             fleet.wait_until_trading()
 
 
+@pytest.mark.chaos  # how many halts it takes is a matter of luck
 def test_without_the_lock_the_same_test_finds_commits_after_the_halt(
     server: PostgresServer, place: Path
 ) -> None:
