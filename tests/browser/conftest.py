@@ -24,9 +24,9 @@ EXPECTED = "the server responded with a status of"
 """What a browser writes to its console for each answer of 400 or above, its own page's too."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Give chromium; only for the tests beside this file, as it keeps an event loop running."""
+    """Give chromium; for one module alone, as it keeps an event loop running meanwhile."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"none of {', '.join(NAMES)} is installed: there is no browser to look with")
