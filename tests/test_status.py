@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from tests.waiting import wait_until
 
 from failstop import FailSafe
 from failstop._latch import State
@@ -252,16 +251,3 @@ def test_the_status_shows_what_waits_for_a_sink() -> None:
         assert shown.oldest is not None
         assert timedelta(seconds=shown.oldest) < timedelta(minutes=1)
         sink.failure = None
-
-
-def test_after_a_reset_the_status_shows_no_round_from_before_it_for_long() -> None:
-    with FailSafe("api", recovery=Recovery(probe_interval=60.0)) as failsafe:
-        is_well = False
-
-        @failsafe.check
-        def exchange() -> bool:
-            return is_well or failsafe.is_normal
-
-        failsafe.halt(actor="ann", reason="drill")
-        failsafe.reset(actor="ann", reason="done", force=True)
-        wait_until(lambda: failsafe.status().is_operational)

@@ -415,8 +415,6 @@ class Rounds:
         self._notes.note_refusals(is_last=True)
         self._keeper.leave(Leave(self._keeper.service, actor, reason, now, *proof, force))
         self._reactions.dispatcher().wake()
-        if self.last is not None and self.last.failed:
-            self._monitor.wake()  # else the status shows for an interval what is over
 
     def plan(self, patience: float) -> tuple[ResetPlan, Proof]:
         """Make a full round and return what a reset would do, with what that would rest on.
