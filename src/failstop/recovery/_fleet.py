@@ -135,7 +135,7 @@ class Fleet:
         self._told[row.scope] = row
 
     def prove(self) -> str:
-        """Return where no fence says halted.
+        """Return where no fence that was read says halted; one that was not fails its database.
 
         Raises:
             UnprovenError: one does.
@@ -144,7 +144,7 @@ class Fleet:
         if row is not None:
             text = f"{row}; a person's reset opens the fence, on every host"
             raise UnprovenError(text, needs_person=True)
-        return "no fence says halted"
+        return "no fence that was read says halted"
 
     def reset_of(self, incident: Incident | None, *, is_held: bool) -> FenceRow | None:
         """Return who has reset the halt that an incident is, where all fences are open since.

@@ -100,7 +100,7 @@ class Admin:
         except ConfigurationError as closed:
             raise _not_running(closed) from closed
         status = self._failsafe.status()
-        left = (*getattr(halted, "unproven", ()), *_not_done(status))
+        left = (*halted.unproven, *_not_done(status))
         facts = {
             "result": "halted",
             "state": status.state.value,
